@@ -1,0 +1,55 @@
+//! The one record an RPC carries.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::{Deadline, Dialect, Method, MethodKind};
+
+/// What is known of an RPC from the moment it was recognised. Lives in the request's extensions, so that every layer and
+/// the handler itself read the same facts and nobody parses a header twice.
+#[derive(Debug, Clone)]
+pub struct Rpc {
+    /// What is called.
+    pub method: Method,
+    /// How many messages go each way.
+    pub kind: MethodKind,
+    /// The protocol the caller speaks.
+    pub dialect: Dialect,
+    /// When the RPC must be over; `None` for a stream whose caller set no deadline.
+    pub deadline: Option<Deadline>,
+    /// When its headers had been read.
+    pub started: Instant,
+    /// The connection it came over.
+    pub connection: Arc<Connection>,
+}
+
+/// A transport connection, as its RPCs see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Unique in this process; ties log lines together.
+    pub id: u64,
+    /// Who is at the other end.
+    pub peer: Peer,
+}
+
+/// The address at the other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Peer {
+    /// A TCP peer.
+    Tcp(SocketAddr),
+    /// A process on this machine, over a Unix socket.
+    Unix,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
