@@ -1,0 +1,252 @@
+//! Every fact that is observed, with the log line and the metric it owns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highball_core::{Rpc, Status};
+use tracing::{debug, error, info, warn};
+
+use crate::metrics::{HttpStatusLabel, LimitLabel, MethodOnly};
+use crate::{MethodMeter, Telemetry, TraceId};
+
+/// A limit that refused something; the label value is the name of the setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// `message_size_max`, inbound.
+    InboundMessageSize,
+    /// `message_size_max`, outbound.
+    OutboundMessageSize,
+    /// `concurrent_rpcs_max`.
+    ConcurrentRpcs,
+}
+
+impl Limit {
+    fn label(self) -> &'static str {
+        match self {
+            Self::InboundMessageSize => "inbound_message_size",
+            Self::OutboundMessageSize => "outbound_message_size",
+            Self::ConcurrentRpcs => "concurrent_rpcs",
+        }
+    }
+}
+
+/// How one RPC went. Reported exactly once per RPC.
+#[derive(Debug)]
+pub struct RpcEnd<'a> {
+    /// The record.
+    pub rpc: &'a Rpc,
+    /// Where the method is metered.
+    pub meter: &'a Arc<MethodMeter>,
+    /// The outcome; CANCELLED when the caller went away first.
+    pub status: &'a Status,
+    /// From the request's headers to the end of the response.
+    pub duration: Duration,
+    /// Messages and bytes received, prefixes included.
+    pub inbound: (u64, u64),
+    /// Messages and bytes sent, prefixes included.
+    pub outbound: (u64, u64),
+    /// From `traceparent`, when the caller sent a valid one.
+    pub trace: Option<TraceId>,
+    /// Probes and the like: logged at debug level only.
+    pub quiet: bool,
+}
+
+/// A fact.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// An RPC ended.
+    RpcEnded(RpcEnd<'a>),
+    /// A handler or its response body panicked; the caller got INTERNAL.
+    HandlerPanicked {
+        /// The metric label of the method.
+        method: &'a str,
+        /// What the panic said and where.
+        message: &'a str,
+        /// Frames, as captured by the hook.
+        backtrace: &'a str,
+    },
+    /// A handler's response could not be used as it was.
+    HandlerMisbehaved {
+        /// The metric label of the method.
+        method: &'a str,
+        /// What was wrong.
+        what: &'a str,
+    },
+    /// A limit refused something.
+    LimitHit {
+        /// Which.
+        limit: Limit,
+    },
+    /// A request that is not an RPC was refused.
+    RequestRefused {
+        /// The HTTP status it got.
+        status: u16,
+        /// Why.
+        why: &'a str,
+    },
+    /// A connection was accepted.
+    ConnectionOpened {
+        /// Its number.
+        id: u64,
+        /// Who connected.
+        peer: &'a str,
+    },
+    /// A connection ended.
+    ConnectionClosed {
+        /// Its number.
+        id: u64,
+        /// Why, when it was not an orderly end.
+        error: Option<&'a str>,
+    },
+    /// A connection could not be accepted.
+    AcceptFailed {
+        /// On which listener.
+        listener: &'a str,
+        /// The system's reason.
+        error: &'a str,
+    },
+    /// A listener accepts.
+    Listening {
+        /// `grpc` or `admin`.
+        role: &'a str,
+        /// Where, with the real port.
+        addr: &'a str,
+    },
+    /// The drain entered a phase.
+    Draining {
+        /// `lame_duck`, `drain` or `force`.
+        phase: &'a str,
+        /// RPCs in flight at that moment.
+        rpcs: u64,
+        /// Connections open at that moment.
+        connections: u64,
+    },
+    /// The drain is over.
+    Drained {
+        /// RPCs that were in flight at the start or came later, and finished.
+        finished: u64,
+        /// RPCs that were cut.
+        cut: u64,
+        /// Connections closed without an orderly end.
+        connections_cut: u64,
+        /// From the signal to the end.
+        took: Duration,
+    },
+}
+
+impl Telemetry {
+    /// Records a fact: its metric and its log line.
+    pub fn report(&self, event: &Event<'_>) {
+        self.measure(event);
+        log(event);
+    }
+
+    fn measure(&self, event: &Event<'_>) {
+        let families = self.families();
+        match event {
+            Event::RpcEnded(end) => end.meter.end(end.status.code(), end.duration),
+            Event::HandlerPanicked { method, .. } => {
+                families
+                    .panics
+                    .get_or_create(&MethodOnly {
+                        method: (*method).to_owned(),
+                    })
+                    .inc();
+            }
+            Event::LimitHit { limit } => {
+                families
+                    .limit_hits
+                    .get_or_create(&LimitLabel { limit: limit.label() })
+                    .inc();
+            }
+            Event::RequestRefused { status, .. } => {
+                families
+                    .refused
+                    .get_or_create(&HttpStatusLabel { status: *status })
+                    .inc();
+            }
+            Event::ConnectionOpened { .. } => {
+                families.connections.inc();
+                families.connections_open.inc();
+            }
+            Event::ConnectionClosed { .. } => {
+                families.connections_open.dec();
+            }
+            Event::AcceptFailed { .. } => {
+                families.accept_failures.inc();
+            }
+            Event::HandlerMisbehaved { .. }
+            | Event::Listening { .. }
+            | Event::Draining { .. }
+            | Event::Drained { .. } => {}
+        }
+    }
+}
+
+fn log(event: &Event<'_>) {
+    match event {
+        Event::RpcEnded(end) => log_rpc(end),
+        Event::HandlerPanicked {
+            method,
+            message,
+            backtrace,
+        } => {
+            error!(method, panic = message, backtrace, "handler panicked");
+        }
+        Event::HandlerMisbehaved { method, what } => error!(method, what, "handler misbehaved"),
+        // The RPC's own line carries the refusal; a second line per shed RPC would only feed an overload.
+        Event::LimitHit { limit } => debug!(limit = limit.label(), "limit hit"),
+        Event::RequestRefused { status, why } => debug!(status, why, "request refused"),
+        Event::ConnectionOpened { id, peer } => debug!(connection = id, peer, "connection opened"),
+        Event::ConnectionClosed { id, error } => debug!(connection = id, error, "connection closed"),
+        Event::AcceptFailed { listener, error } => warn!(listener, error, "accept failed"),
+        Event::Listening { role, addr } => info!(role, addr, "listening"),
+        Event::Draining {
+            phase,
+            rpcs,
+            connections,
+        } => info!(phase, rpcs, connections, "draining"),
+        Event::Drained {
+            finished,
+            cut,
+            connections_cut,
+            took,
+        } => {
+            info!(finished, cut, connections_cut, took_ms = millis(*took), "drained");
+        }
+    }
+}
+
+/// The access log: one line per RPC.
+fn log_rpc(end: &RpcEnd<'_>) {
+    macro_rules! line {
+        ($level:ident) => {
+            $level!(
+                target: "highball::rpc",
+                method = end.rpc.method.full_name(),
+                code = end.status.code().name(),
+                // Only failures carry their sentence; OK has none.
+                error = (!end.status.message().is_empty()).then(|| end.status.message()),
+                duration_ms = millis(end.duration),
+                peer = %end.rpc.connection.peer,
+                connection = end.rpc.connection.id,
+                dialect = %end.rpc.dialect,
+                deadline_ms = end.rpc.deadline.map(|deadline| millis(deadline.allowed())),
+                messages_in = end.inbound.0,
+                bytes_in = end.inbound.1,
+                messages_out = end.outbound.0,
+                bytes_out = end.outbound.1,
+                trace_id = end.trace.map(tracing::field::display),
+                "rpc"
+            )
+        };
+    }
+    if end.quiet { line!(debug) } else { line!(info) }
+}
+
+fn millis(duration: Duration) -> f64 {
+    // Microseconds are plenty, and keep the line short.
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

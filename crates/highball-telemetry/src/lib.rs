@@ -1,0 +1,27 @@
+//! What happened.
+//!
+//! A fact is one [`Event`]; its log line and its metrics are derived from it in one place, so they cannot disagree.
+//! Rooms report facts to a [`Telemetry`]; nobody else writes an access log line or spells a metric name ([`names`]).
+//!
+//! ```
+//! use highball_telemetry::{Event, Limit, Telemetry};
+//!
+//! let telemetry = Telemetry::new();
+//! telemetry.report(&Event::LimitHit { limit: Limit::ConcurrentRpcs });
+//! assert!(telemetry.render().contains("limit_hits_total{limit=\"concurrent_rpcs\"} 1"));
+//! ```
+//!
+//! Invariants: label sets are closed: a method the descriptors do not list is `_OTHER`, so a scanner cannot grow the
+//! registry. Recording an RPC takes no lock that another RPC's method holds. It opens no socket; the log goes to
+//! standard output through a bounded queue that drops and counts rather than blocks.
+
+pub mod event;
+pub mod log;
+pub mod metrics;
+pub mod names;
+pub mod panics;
+pub mod trace;
+
+pub use event::{Event, Limit, RpcEnd};
+pub use metrics::{Counter, MethodMeter, Telemetry};
+pub use trace::TraceId;

@@ -1,0 +1,94 @@
+//! What a caught panic said, and where.
+//!
+//! `catch_unwind` hands back a payload without place or frames; only the panic hook sees those. The hook here keeps them
+//! for the guard on the same thread, and passes every panic nobody guards on to the hook that was there before.
+
+use std::any::Any;
+use std::backtrace::Backtrace;
+use std::cell::RefCell;
+use std::panic;
+use std::sync::Once;
+
+/// A panic, for the log only: none of it may reach a peer.
+#[derive(Debug)]
+pub struct Caught {
+    /// What it said and where.
+    pub message: String,
+    /// Frames at the moment of the panic.
+    pub backtrace: String,
+}
+
+thread_local! {
+    static GUARDED: RefCell<Guard> = const { RefCell::new(Guard::Off) };
+}
+
+enum Guard {
+    Off,
+    On,
+    Caught(Caught),
+}
+
+/// Runs `work`, turning a panic into [`Caught`].
+///
+/// The caller must not use what `work` may have left half done: drop it.
+///
+/// # Errors
+/// [`Caught`] when `work` panicked.
+pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Caught> {
+    install_hook();
+    let outer = GUARDED.replace(Guard::On);
+    let outcome = panic::catch_unwind(panic::AssertUnwindSafe(work));
+    let seen = GUARDED.replace(outer);
+    outcome.map_err(|payload| match seen {
+        Guard::Caught(caught) => caught,
+        Guard::Off | Guard::On => Caught {
+            message: text(&*payload).to_owned(),
+            backtrace: String::new(),
+        },
+    })
+}
+
+/// Puts the hook in place, once per process.
+pub fn install_hook() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let guarded = GUARDED.with_borrow(|guard| matches!(guard, Guard::On));
+            if !guarded {
+                return before(info);
+            }
+            let place = info.location().map(ToString::to_string).unwrap_or_default();
+            let caught = Caught {
+                message: format!("{} at {place}", text(info.payload())),
+                backtrace: Backtrace::force_capture().to_string(),
+            };
+            GUARDED.replace(Guard::Caught(caught));
+        }));
+    });
+}
+
+fn text(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a value that is not text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caught_panic_says_what_and_where() {
+        let caught = catch(|| panic!("boom {}", 7)).unwrap_err();
+        assert!(
+            caught.message.contains("boom 7") && caught.message.contains("panics.rs"),
+            "{}",
+            caught.message
+        );
+        assert!(!caught.backtrace.is_empty());
+        assert_eq!(catch(|| 3).unwrap(), 3);
+    }
+}
