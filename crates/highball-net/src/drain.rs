@@ -1,0 +1,119 @@
+//! The phases of a shutdown, and how everybody learns of them.
+
+use tokio::sync::watch;
+
+/// Where a server is in its life. Phases only move forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Normal work.
+    Serving,
+    /// Readiness says no, everything is still accepted: load balancers get time to look.
+    LameDuck,
+    /// No new connections; open ones are told by GOAWAY, streams by [`Draining::begun`]; what is in flight may finish.
+    Draining,
+    /// Time is up: what is left is answered UNAVAILABLE, then connections are closed.
+    Forced,
+}
+
+/// The hand that moves the phases. One per server.
+#[derive(Debug)]
+pub struct Drain(watch::Sender<Phase>);
+
+impl Drain {
+    /// Starts in [`Phase::Serving`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self(watch::Sender::new(Phase::Serving))
+    }
+
+    /// Moves to `phase`, never back.
+    pub fn advance(&self, phase: Phase) {
+        self.0.send_if_modified(|now| {
+            let forward = phase > *now;
+            if forward {
+                *now = phase;
+            }
+            forward
+        });
+    }
+
+    /// The phase now.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        *self.0.borrow()
+    }
+
+    /// An ear for it.
+    #[must_use]
+    pub fn listen(&self) -> Draining {
+        Draining(self.0.subscribe())
+    }
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An ear for the phases. Cheap to clone; a long-lived stream keeps one and ends when [`begun`](Self::begun) resolves.
+#[derive(Debug, Clone)]
+pub struct Draining(watch::Receiver<Phase>);
+
+impl Draining {
+    /// An ear that never hears anything, for services that run without a server.
+    #[must_use]
+    pub fn never() -> Self {
+        Self(watch::Sender::new(Phase::Serving).subscribe())
+    }
+
+    /// Resolves when the drain proper starts ([`Phase::Draining`]): end streams now, the caller should reconnect
+    /// elsewhere. Cancel safe.
+    pub async fn begun(&self) {
+        self.reached(Phase::Draining).await;
+    }
+
+    /// Whether the drain proper has started.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.phase() >= Phase::Draining
+    }
+
+    /// Resolves at `phase` or later. Never resolves when the server went away without draining. Cancel safe.
+    pub async fn reached(&self, phase: Phase) {
+        let mut ear = self.0.clone();
+        if ear.wait_for(|now| *now >= phase).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The phase now.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        *self.0.borrow()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    #[test]
+    fn phases_only_move_forward() {
+        let drain = Drain::new();
+        let ear = drain.listen();
+        drain.advance(Phase::Draining);
+        drain.advance(Phase::LameDuck);
+        assert_eq!(ear.phase(), Phase::Draining);
+        assert!(ear.begun().now_or_never().is_some());
+        assert!(ear.reached(Phase::Forced).now_or_never().is_none());
+    }
+
+    #[test]
+    fn an_ear_without_a_server_never_hears_a_drain() {
+        let ear = Draining::never();
+        assert!(!ear.has_begun());
+        assert!(ear.begun().now_or_never().is_none());
+    }
+}

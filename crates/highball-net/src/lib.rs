@@ -1,0 +1,24 @@
+//! Bytes in and out.
+//!
+//! The only room that touches a socket. It owns the [`Platform`] (the one way to the outside), [`listen`]ing on TCP and
+//! Unix sockets, the HTTP connection driver ([`http`]), the phases of a [`drain`], and the owners of [`tasks`].
+//!
+//! ```text
+//!   Platform::bind -> Listener::poll_accept -> Io ---> http::drive(io, service) ---> service(Request<Incoming>)
+//!                                                        |  told by Draining, ends by itself or by force
+//! ```
+//!
+//! Invariants: everything that is spawned has an owner that stops it when dropped; a connection always ends, at the
+//! latest when the drain is forced; time is `tokio::time`, so that the whole room runs under a simulated clock.
+//! It does not know what an RPC is beyond the connection it came over.
+
+pub mod drain;
+pub mod http;
+pub mod listen;
+pub mod platform;
+pub mod tasks;
+
+pub use drain::{Drain, Draining, Phase};
+pub use listen::{ListenAddr, ListenError};
+pub use platform::{Io, Listener, Os, Platform};
+pub use tasks::{Spawner, Tasks};

@@ -1,0 +1,77 @@
+//! The world as a parameter.
+//!
+//! Everything that comes from outside the process goes through [`Platform`]. [`Os`] is the real one; a simulation brings
+//! its own, and then the real hyper and h2 run over simulated sockets and replay from a seed. Time needs no seam of its
+//! own: it is `tokio::time` everywhere.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use highball_core::Peer;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::ListenAddr;
+use crate::listen;
+
+/// A byte stream to one peer.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
+
+/// Accepts connections on one address. Dropping it stops listening.
+pub trait Listener: Send + 'static {
+    /// Polled by one accept loop. An error concerns one connection or a shortage of the machine, not the listener; the
+    /// loop reports it, backs off and polls again.
+    ///
+    /// # Errors
+    /// Whatever the system says, such as too many open files.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Box<dyn Io>, Peer)>>;
+
+    /// Where it listens, with the port the system chose.
+    fn local_addr(&self) -> ListenAddr;
+}
+
+/// The only way to the outside. Called from the control plane; implementations may be shared between servers.
+pub trait Platform: Send + Sync + 'static {
+    /// Starts to listen.
+    fn bind<'a>(&'a self, addr: &'a ListenAddr) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
+}
+
+/// The operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Os;
+
+impl Os {
+    /// Shared, as servers take it.
+    #[must_use]
+    pub fn shared() -> Arc<dyn Platform> {
+        Arc::new(Self)
+    }
+}
+
+impl Platform for Os {
+    fn bind<'a>(&'a self, addr: &'a ListenAddr) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+        Box::pin(listen::bind(addr))
+    }
+}
+
+impl fmt::Debug for dyn Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("dyn Platform")
+    }
+}
+
+impl fmt::Debug for dyn Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listener({})", self.local_addr())
+    }
+}
+
+impl fmt::Debug for dyn Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("dyn Io")
+    }
+}
