@@ -1,0 +1,55 @@
+//! The admin port: `/livez`, `/readyz`, `/metrics`, over HTTP/1.1 or HTTP/2.
+
+use highball_core::Body;
+use highball_telemetry::Telemetry;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+
+use crate::health::Health;
+
+const INDEX: &str = "/livez    200 while the process works\n\
+                     /readyz   200 while it wants traffic, 503 and the reasons otherwise\n\
+                     /metrics  Prometheus (OpenMetrics) text\n";
+
+/// Answers one admin request. Bodies are ignored; everything here is read-only.
+pub(crate) fn answer(health: &Health, telemetry: &Telemetry, request: &Request<Body>) -> Response<Body> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "the admin port only answers GET\n".to_owned(),
+        );
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/" => text(StatusCode::OK, INDEX.to_owned()),
+        "/livez" => text(StatusCode::OK, "alive\n".to_owned()),
+        "/readyz" => match health.readiness() {
+            Ok(()) => text(StatusCode::OK, "ready\n".to_owned()),
+            Err(reasons) => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready\n{}\n", reasons.join("\n")),
+            ),
+        },
+        "/metrics" => {
+            let mut response = text(StatusCode::OK, telemetry.render());
+            let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }
+        _ => text(StatusCode::NOT_FOUND, format!("no such page; there are\n{INDEX}")),
+    }
+}
+
+fn text(status: StatusCode, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}

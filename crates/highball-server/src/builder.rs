@@ -1,0 +1,237 @@
+//! From a service to a bound server.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use highball_core::{Body, BoxError};
+use highball_net::{Drain, ListenAddr, ListenError, Listener, Os, Platform};
+use highball_telemetry::{Event, Telemetry};
+use http::{Request, Response};
+use tower::{Service, ServiceExt as _};
+
+use crate::admit::Admission;
+use crate::health::Health;
+use crate::methods::{DescriptorError, Methods};
+use crate::record::InFlight;
+use crate::rpc::{Host, Hosted};
+use crate::run::BoundServer;
+use crate::settings::{Settings, SettingsError};
+
+/// Hosts one gRPC service: a tonic `Routes`, a connectrpc service, or any tower stack around them.
+///
+/// ```no_run
+/// # use highball_server::{Server, ServerError};
+/// # async fn start<S>(service: S, descriptors: &[u8]) -> Result<(), ServerError> where S: tower::Service<http::Request<highball_core::Body>,
+/// #   Response = http::Response<highball_core::Body>, Error = std::convert::Infallible> + Clone + Send + Sync + 'static, S::Future: Send {
+/// let server = Server::new(service)
+///     .with_descriptors(descriptors)
+///     .listen("127.0.0.1:50051".parse().unwrap())
+///     .admin("127.0.0.1:9090".parse().unwrap())
+///     .bind()
+///     .await?;
+/// let report = server.run_until_signal().await;
+/// std::process::exit(report.exit_code().into());
+/// # }
+/// ```
+#[must_use = "a server does nothing until it is bound and run"]
+pub struct Server {
+    service: Hosted,
+    settings: Settings,
+    descriptors: Vec<Vec<u8>>,
+    listen: Vec<ListenAddr>,
+    admin: Option<ListenAddr>,
+    platform: Arc<dyn Platform>,
+    telemetry: Telemetry,
+    health: Health,
+    drain: Arc<Drain>,
+}
+
+impl Server {
+    /// A server with the defaults of [`Settings`] that listens nowhere yet.
+    pub fn new<S, B>(service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let service = service.map_response(|response: Response<B>| response.map(Body::new));
+        Self {
+            service: Hosted::new(service),
+            settings: Settings::default(),
+            descriptors: Vec::new(),
+            listen: Vec::new(),
+            admin: None,
+            platform: Os::shared(),
+            telemetry: Telemetry::new(),
+            health: Health::new(),
+            drain: Arc::default(),
+        }
+    }
+
+    /// Adds an encoded `FileDescriptorSet` of the hosted services, imports included. It tells unary methods from streams,
+    /// names methods in metrics, lists services in health and feeds reflection. Methods without it work, as streams, and
+    /// are metered as `_OTHER`.
+    pub fn with_descriptors(mut self, set: &[u8]) -> Self {
+        self.descriptors.push(set.to_vec());
+        self
+    }
+
+    /// Replaces the limits.
+    pub fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Reports into a registry the application already uses.
+    pub fn with_telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.telemetry = telemetry;
+        self
+    }
+
+    /// Serves a health state the application already feeds.
+    pub fn with_health(mut self, health: Health) -> Self {
+        self.health = health;
+        self
+    }
+
+    /// Drains by a hand the application already listens to.
+    pub fn with_drain(mut self, drain: Arc<Drain>) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// Runs on another [`Platform`] than the operating system, such as a simulated one.
+    pub fn with_platform(mut self, platform: Arc<dyn Platform>) -> Self {
+        self.platform = platform;
+        self
+    }
+
+    /// Listens for RPCs on `addr`, in plaintext (h2c with prior knowledge). May be called several times.
+    pub fn listen(mut self, addr: ListenAddr) -> Self {
+        self.listen.push(addr);
+        self
+    }
+
+    /// Serves `/livez`, `/readyz` and `/metrics` on `addr`. Off by default.
+    pub fn admin(mut self, addr: ListenAddr) -> Self {
+        self.admin = Some(addr);
+        self
+    }
+
+    /// Checks the settings, reads the descriptors and binds every address, or nothing.
+    ///
+    /// # Errors
+    /// [`ServerError`]: one sentence that names what to change. Listeners bound before a failure are closed again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what was bound.
+    pub async fn bind(self) -> Result<BoundServer, ServerError> {
+        self.settings.check()?;
+        if self.listen.is_empty() {
+            return Err(ServerError::NoListener);
+        }
+        let sets: Vec<&[u8]> = self.descriptors.iter().map(Vec::as_slice).collect();
+        let methods = Methods::new(&sets, self.settings.reflection, &self.telemetry)?;
+        for service in methods.services() {
+            self.health.set_serving(service, true);
+        }
+        let mut listeners = Vec::new();
+        for addr in &self.listen {
+            listeners.push(self.listener("grpc", addr).await?);
+        }
+        let admin = match &self.admin {
+            Some(addr) => Some(self.listener("admin", addr).await?),
+            None => None,
+        };
+        let host = Host {
+            admission: Admission::new(self.settings.concurrent_rpcs_max, self.telemetry.clone()),
+            settings: self.settings,
+            service: self.service,
+            methods,
+            health: self.health,
+            telemetry: self.telemetry,
+            in_flight: Arc::<InFlight>::default(),
+            draining: self.drain.listen(),
+        };
+        Ok(BoundServer::new(Arc::new(host), listeners, admin, self.drain))
+    }
+
+    async fn listener(&self, role: &str, addr: &ListenAddr) -> Result<Box<dyn Listener>, ServerError> {
+        let bound = self.platform.bind(addr).await;
+        let listener = bound.map_err(|source| ListenError {
+            addr: addr.clone(),
+            source,
+        })?;
+        self.telemetry.report(&Event::Listening {
+            role,
+            addr: &listener.local_addr().to_string(),
+        });
+        Ok(listener)
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("listen", &self.listen)
+            .field("admin", &self.admin)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a server could not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The settings contradict themselves.
+    Settings(SettingsError),
+    /// The descriptors cannot be read.
+    Descriptors(DescriptorError),
+    /// An address cannot be listened on.
+    Listen(ListenError),
+    /// No address was given.
+    NoListener,
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings(error) => error.fmt(f),
+            Self::Descriptors(error) => error.fmt(f),
+            Self::Listen(error) => error.fmt(f),
+            Self::NoListener => f.write_str("the server listens nowhere; give it at least one address"),
+        }
+    }
+}
+
+impl std::error::Error for ServerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Settings(error) => error.source(),
+            Self::Descriptors(error) => error.source(),
+            Self::Listen(error) => error.source(),
+            Self::NoListener => None,
+        }
+    }
+}
+
+impl From<SettingsError> for ServerError {
+    fn from(error: SettingsError) -> Self {
+        Self::Settings(error)
+    }
+}
+
+impl From<DescriptorError> for ServerError {
+    fn from(error: DescriptorError) -> Self {
+        Self::Descriptors(error)
+    }
+}
+
+impl From<ListenError> for ServerError {
+    fn from(error: ListenError) -> Self {
+        Self::Listen(error)
+    }
+}

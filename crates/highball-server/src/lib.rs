@@ -1,0 +1,55 @@
+//! Hosts gRPC services.
+//!
+//! Give [`Server::new`] a tower service - a tonic `Routes`, a connectrpc service, your own - and it is hosted with limits,
+//! deadlines, health, reflection behind a setting, metrics, one log line per RPC and a drain that always ends.
+//!
+//! ```text
+//! listener -> accept -> net::http::drive -> rpc::handle -> your service
+//!                                             |  recognise, record, deadline, admit, limit, guard, normalise
+//! admin    -> accept -> net::http::drive -> /livez /readyz /metrics
+//! ```
+//!
+//! Invariants: every RPC ends its record exactly once, with the status the caller saw; a panic of the service is INTERNAL
+//! and costs neither the connection nor the process; a response always ends with a status; a drain ends at the latest
+//! [`Settings::lame_duck`] + [`Settings::drain_timeout`] + one second after the signal.
+//!
+//! Absent on purpose: it calls nobody (that is the channel), reads no argv, environment or settings file, and touches no
+//! socket itself (that is net). Transport security, authentication and rates have their place in the walk and are not here
+//! yet; [`BoundServer::open_boxes`] says so at every start.
+
+mod accept;
+mod admin;
+mod admit;
+mod builder;
+pub mod checklist;
+mod health;
+mod limit;
+mod message;
+mod methods;
+mod record;
+mod reflection;
+mod response;
+mod rpc;
+mod run;
+mod settings;
+mod stop;
+
+pub use builder::{Server, ServerError};
+pub use checklist::OpenBox;
+pub use health::{Dependency, Health};
+pub use methods::DescriptorError;
+pub use run::{BoundServer, DrainReport};
+pub use settings::{Settings, SettingsError};
+
+/// The messages of health and reflection, generated from `proto/`.
+#[allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic
+)]
+#[allow(elided_lifetimes_in_paths, let_underscore_drop, unused_qualifications)]
+mod builtin {
+    include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
+}

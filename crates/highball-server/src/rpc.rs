@@ -1,0 +1,272 @@
+//! Walk a: what happens to an RPC, in the order in which it happens.
+
+use std::fmt;
+use std::sync::Arc;
+
+use highball_core::deadline::parse_timeout;
+use highball_core::{Body, Connection, Deadline, DeadlineOrigin, Dialect, Method, MethodKind, Rpc};
+use highball_net::Draining;
+use highball_telemetry::{Event, Telemetry, TraceId};
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use tokio::time::Instant;
+use tower::ServiceExt as _;
+use tower::util::BoxCloneSyncService;
+
+use crate::admit::Admission;
+use crate::health::Health;
+use crate::limit::Limited;
+use crate::methods::{Methods, ServedBy};
+use crate::record::{InFlight, Record, Start};
+use crate::stop::Stop;
+use crate::{Settings, reflection, response};
+
+/// The hosted service behind the one door, boxed once.
+pub(crate) type Hosted = BoxCloneSyncService<Request<Body>, Response<Body>, std::convert::Infallible>;
+
+/// Everything the walk needs, built at start and never changed.
+pub(crate) struct Host {
+    pub(crate) settings: Settings,
+    pub(crate) service: Hosted,
+    pub(crate) methods: Methods,
+    pub(crate) admission: Admission,
+    pub(crate) health: Health,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) draining: Draining,
+}
+
+/// Answers one request. Infallible: every failure is a response, and every RPC ends its record exactly once.
+///
+/// Dropping the future means that the caller went away: the service's future is dropped with it and the RPC is recorded
+/// as CANCELLED.
+pub(crate) async fn handle(
+    host: Arc<Host>,
+    connection: Arc<Connection>,
+    request: Request<Body>,
+) -> Response<Body> {
+    // Recognise. What is not an RPC gets an HTTP answer and no record.
+    let (dialect, method) = match recognise(&request) {
+        Ok(recognised) => recognised,
+        Err(refusal) => return refusal.respond(&host.telemetry),
+    };
+    let entry = host.methods.find(&method);
+    let builtin = entry.served_by != ServedBy::Hosted;
+
+    // Start the record, with the deadline parsed, clamped or defaulted.
+    let started = Instant::now();
+    let timeout = parse_timeout(request.headers());
+    let deadline = timeout
+        .as_ref()
+        .ok()
+        .and_then(|asked| decide(&host.settings, entry.kind, started, *asked));
+    let rpc = Rpc {
+        method,
+        kind: entry.kind,
+        dialect,
+        deadline,
+        started,
+        connection,
+    };
+    let mut record = Record::start(
+        rpc.clone(),
+        &host.record(&entry.meter, request.headers(), builtin),
+    );
+    if let Err(malformed) = timeout {
+        return record.refuse(highball_core::Status::new(
+            highball_core::Code::Internal,
+            malformed.to_string(),
+        ));
+    }
+
+    // Admit. Probes must not fail because the server is busy.
+    if !builtin {
+        match host.admission.admit() {
+            Ok(permit) => record.hold(permit),
+            Err(status) => return record.refuse(status),
+        }
+    }
+
+    // Limit the body.
+    let request = limited(request, rpc, &host, &record);
+
+    // The service, until the deadline, with panics caught.
+    let mut stop = Stop::new(&record, host.draining.clone());
+    let answer = stop.guard(&record, host.answer(entry.served_by, request)).await;
+
+    // Normalise; the record travels in the body and ends with it.
+    match answer {
+        Ok(answer) => response::normalise(answer, record, stop).await,
+        Err(status) => record.refuse(status),
+    }
+}
+
+impl Host {
+    async fn answer(&self, served_by: ServedBy, request: Request<Body>) -> Response<Body> {
+        match served_by {
+            ServedBy::Hosted => match self.service.clone().oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+            ServedBy::Health => {
+                let method = request
+                    .uri()
+                    .path()
+                    .rsplit('/')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
+                self.health.call(&method, self.draining.clone(), request).await
+            }
+            ServedBy::Reflection => reflection::call(self.methods.pool(), request),
+        }
+    }
+
+    fn record<'a>(
+        &'a self,
+        meter: &'a Arc<highball_telemetry::MethodMeter>,
+        headers: &HeaderMap,
+        quiet: bool,
+    ) -> Start<'a> {
+        Start {
+            meter,
+            telemetry: &self.telemetry,
+            in_flight: &self.in_flight,
+            draining: &self.draining,
+            trace: TraceId::from_headers(headers),
+            quiet,
+            message_size_bytes_max: self.settings.message_size_bytes_max,
+        }
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The deadline in force. Only unary methods get a default and a cap: a stream that nobody limited may live.
+fn decide(
+    settings: &Settings,
+    kind: MethodKind,
+    started: Instant,
+    asked: Option<std::time::Duration>,
+) -> Option<Deadline> {
+    let (default, cap) = (settings.deadline_default, settings.deadline_cap);
+    let (allowed, origin) = match (kind, asked) {
+        (MethodKind::Unary, None) => (default, DeadlineOrigin::ServerDefault),
+        (MethodKind::Unary, Some(asked)) if asked > cap => (cap, DeadlineOrigin::ServerCap),
+        (_, Some(asked)) => (asked, DeadlineOrigin::Caller),
+        (MethodKind::Streaming | MethodKind::Unknown, None) => return None,
+    };
+    Some(Deadline::after(started, allowed, origin))
+}
+
+fn limited(request: Request<Body>, rpc: Rpc, host: &Host, record: &Record) -> Request<Body> {
+    let (mut head, body) = request.into_parts();
+    head.extensions.insert(rpc);
+    let max = host.settings.message_size_bytes_max;
+    let body = Limited::wrap(body, max, record.received.clone(), host.telemetry.clone());
+    Request::from_parts(head, body)
+}
+
+/// A request that is not an RPC.
+struct Refusal {
+    status: StatusCode,
+    why: &'static str,
+}
+
+fn recognise(request: &Request<Body>) -> Result<(Dialect, Method), Refusal> {
+    let refusal = |status, why| Refusal { status, why };
+    // gRPC over HTTP/2, "Requests": another content type is 415, so that gRPC clients behind it see an HTTP error.
+    let dialect = Dialect::recognise(request.headers()).ok_or(refusal(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "this port speaks gRPC over HTTP/2: send content-type application/grpc",
+    ))?;
+    if request.version() != http::Version::HTTP_2 {
+        return Err(refusal(
+            StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            "gRPC needs HTTP/2",
+        ));
+    }
+    if request.method() != http::Method::POST {
+        return Err(refusal(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "gRPC requests are POST requests",
+        ));
+    }
+    let path = request.uri().path_and_query();
+    let method = path.and_then(|path| Method::parse(path).ok());
+    let method = method.ok_or(refusal(
+        StatusCode::NOT_FOUND,
+        "expected a path of /package.Service/Method",
+    ))?;
+    Ok((dialect, method))
+}
+
+impl Refusal {
+    fn respond(self, telemetry: &Telemetry) -> Response<Body> {
+        telemetry.report(&Event::RequestRefused {
+            status: self.status.as_u16(),
+            why: self.why,
+        });
+        let mut response = Response::new(Body::new(http_body_util::Full::from(format!("{}\n", self.why))));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("POST"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_deadline_is_the_callers_unless_the_method_is_unary_and_it_is_missing_or_too_long() {
+        let settings = Settings::default();
+        let seconds = Duration::from_secs;
+        for (kind, asked, want) in [
+            (
+                MethodKind::Unary,
+                None,
+                Some((seconds(30), DeadlineOrigin::ServerDefault)),
+            ),
+            (
+                MethodKind::Unary,
+                Some(seconds(5)),
+                Some((seconds(5), DeadlineOrigin::Caller)),
+            ),
+            (
+                MethodKind::Unary,
+                Some(seconds(9000)),
+                Some((seconds(300), DeadlineOrigin::ServerCap)),
+            ),
+            (MethodKind::Streaming, None, None),
+            (
+                MethodKind::Streaming,
+                Some(seconds(9000)),
+                Some((seconds(9000), DeadlineOrigin::Caller)),
+            ),
+            (MethodKind::Unknown, None, None),
+        ] {
+            let decided = decide(&settings, kind, Instant::now(), asked);
+            assert_eq!(
+                decided.map(|d| (d.allowed(), d.origin())),
+                want,
+                "{kind:?} {asked:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The life of a server: serving, lame duck, drain, force, report.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use highball_core::{Body, Connection};
+use highball_net::{Drain, Draining, ListenAddr, Listener, Phase, Tasks};
+use highball_telemetry::Event;
+use http::Request;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::accept::{Acceptor, Ends};
+use crate::checklist::{self, OpenBox};
+use crate::rpc::Host;
+use crate::{Settings, admin, rpc};
+
+/// After force, the time connections get to carry their last frames out before their tasks are aborted. Longer than the
+/// connection's own farewell, which is the orderly way.
+const ABORT_AFTER: Duration = Duration::from_secs(1);
+
+/// A server that holds its addresses and serves nothing yet.
+#[must_use = "a bound server serves nothing until it is run"]
+pub struct BoundServer {
+    host: Arc<Host>,
+    listeners: Vec<Box<dyn Listener>>,
+    admin: Option<Box<dyn Listener>>,
+    drain: Arc<Drain>,
+}
+
+impl BoundServer {
+    pub(crate) fn new(
+        host: Arc<Host>,
+        listeners: Vec<Box<dyn Listener>>,
+        admin: Option<Box<dyn Listener>>,
+        drain: Arc<Drain>,
+    ) -> Self {
+        Self {
+            host,
+            listeners,
+            admin,
+            drain,
+        }
+    }
+
+    /// Where it listens for RPCs, with the ports the system chose.
+    #[must_use]
+    pub fn addrs(&self) -> Vec<ListenAddr> {
+        self.listeners
+            .iter()
+            .map(|listener| listener.local_addr())
+            .collect()
+    }
+
+    /// Where the admin port is.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<ListenAddr> {
+        self.admin.as_ref().map(|listener| listener.local_addr())
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.host.settings
+    }
+
+    /// The boxes of the launch checklist this server leaves open.
+    #[must_use]
+    pub fn open_boxes(&self) -> Vec<OpenBox> {
+        checklist::open_boxes(&self.host.settings, &self.addrs())
+    }
+
+    /// Runs until SIGTERM or SIGINT, then drains; a second signal forces the drain.
+    ///
+    /// # Errors
+    /// When the process may not handle signals, which no ordinary process is denied.
+    pub async fn run_until_signal(self) -> io::Result<DrainReport> {
+        let mut signals = Signals::new()?;
+        let drain = self.drain.clone();
+        let (first, forced) = tokio::sync::oneshot::channel();
+        let watch = Tasks::new();
+        watch.spawn(async move {
+            signals.next().await;
+            // The server is gone when nobody listens; there is nothing left to stop.
+            first.send(()).ok();
+            signals.next().await;
+            drain.advance(Phase::Forced);
+        });
+        Ok(self.run(async move { forced.await.unwrap_or_default() }).await)
+    }
+
+    /// Runs until `stop` resolves, then drains: readiness says no for [`Settings::lame_duck`] while everything is still
+    /// accepted; then no new connections, GOAWAY on the open ones, and up to [`Settings::drain_timeout`] for what is in
+    /// flight; then the rest is answered UNAVAILABLE and closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes every connection at once.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> DrainReport {
+        let Self {
+            host,
+            listeners,
+            admin,
+            drain,
+        } = self;
+        let (loops, connections, admin_tasks) = (Tasks::new(), Tasks::new(), Tasks::new());
+        let ends = Arc::new(Ends::default());
+        let acceptor = Arc::new(rpc_acceptor(&host, &connections, &ends));
+        for listener in listeners {
+            loops.spawn(acceptor.clone().run(listener));
+        }
+        if let Some(listener) = admin {
+            admin_tasks.spawn(Arc::new(admin_acceptor(&host, &admin_tasks)).run(listener));
+        }
+        stop.await;
+
+        let draining = drain.listen();
+        let started = Instant::now();
+        let enter = |phase, name| {
+            drain.advance(phase);
+            let open = ends.open.load(Ordering::Relaxed);
+            host.telemetry.report(&Event::Draining {
+                phase: name,
+                rpcs: host.in_flight.now(),
+                connections: open,
+            });
+        };
+        host.health.drain();
+        enter(Phase::LameDuck, "lame_duck");
+        tokio::select! {
+            () = sleep(host.settings.lame_duck) => {}
+            () = draining.begun() => {}
+        }
+        enter(Phase::Draining, "drain");
+        loops.finished().await;
+        tokio::select! {
+            () = connections.finished() => {}
+            () = sleep(host.settings.drain_timeout) => {}
+            () = draining.reached(Phase::Forced) => {}
+        }
+        if connections.running() > 0 {
+            enter(Phase::Forced, "force");
+            // Whatever is left then never took its last frames.
+            timeout(ABORT_AFTER, connections.finished()).await.ok();
+        }
+        let aborted = connections.running() as u64;
+        connections.abort_all();
+        connections.finished().await;
+        report(&host, &ends, aborted, started.elapsed())
+    }
+}
+
+fn report(host: &Host, ends: &Ends, aborted: u64, took: Duration) -> DrainReport {
+    let report = DrainReport {
+        finished: host.in_flight.finished_in_drain(),
+        cut: host.in_flight.cut(),
+        connections_cut: ends.cut.load(Ordering::Relaxed) + aborted,
+        took,
+    };
+    let DrainReport {
+        finished,
+        cut,
+        connections_cut,
+        took,
+    } = report;
+    host.telemetry.report(&Event::Drained {
+        finished,
+        cut,
+        connections_cut,
+        took,
+    });
+    report
+}
+
+fn rpc_acceptor(
+    host: &Arc<Host>,
+    connections: &Tasks,
+    ends: &Arc<Ends>,
+) -> Acceptor<impl Fn(Arc<Connection>, Request<Body>) -> RpcFuture + Clone + Send + Sync + 'static> {
+    let handle = host.clone();
+    Acceptor {
+        settings: host.settings.connection.clone(),
+        telemetry: host.telemetry.clone(),
+        draining: host.draining.clone(),
+        connections: connections.spawner(),
+        ends: ends.clone(),
+        service: move |connection, request| -> RpcFuture {
+            Box::pin(rpc::handle(handle.clone(), connection, request))
+        },
+    }
+}
+
+/// The walk, boxed once at the door.
+type RpcFuture = futures_util::future::BoxFuture<'static, http::Response<Body>>;
+
+/// The admin port hears no drain: probes and scrapes are answered to the end.
+fn admin_acceptor(
+    host: &Arc<Host>,
+    tasks: &Tasks,
+) -> Acceptor<
+    impl Fn(Arc<Connection>, Request<Body>) -> std::future::Ready<http::Response<Body>>
+    + Clone
+    + Send
+    + Sync
+    + 'static,
+> {
+    let (health, telemetry) = (host.health.clone(), host.telemetry.clone());
+    Acceptor {
+        settings: highball_net::http::Settings::default(),
+        telemetry: host.telemetry.clone(),
+        draining: Draining::never(),
+        connections: tasks.spawner(),
+        ends: Arc::default(),
+        service: move |_, request: Request<Body>| {
+            std::future::ready(admin::answer(&health, &telemetry, &request))
+        },
+    }
+}
+
+impl fmt::Debug for BoundServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoundServer")
+            .field("addrs", &self.addrs())
+            .finish_non_exhaustive()
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// What became of the work that was in flight when the server was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainReport {
+    /// RPCs that ended by themselves after the signal, whenever they began.
+    pub finished: u64,
+    /// RPCs that were answered UNAVAILABLE or lost because time was up.
+    pub cut: u64,
+    /// Connections that were closed although their client had not let go.
+    pub connections_cut: u64,
+    /// From the signal to the end.
+    pub took: Duration,
+}
+
+impl DrainReport {
+    /// 0 when no RPC was cut, 1 otherwise.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        u8::from(self.cut > 0)
+    }
+}
+
+impl fmt::Display for DrainReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            finished,
+            cut,
+            connections_cut,
+            took,
+        } = self;
+        write!(
+            f,
+            "drained in {took:.1?}: {finished} RPCs finished, {cut} cut; {connections_cut} connections cut"
+        )
+    }
+}
