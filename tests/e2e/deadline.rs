@@ -1,0 +1,143 @@
+//! Deadlines: parsed, defaulted, capped, and enforced on calls and on streams.
+
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _};
+use highball::core::envelope::seal;
+use highball::{Body, Code, Rpc, Settings};
+use highball_testkit::{TestServer, stub};
+use http::{Request, Response};
+use http_body::Frame;
+
+use crate::{GET, WATCH, host};
+
+async fn hang(_: Request<Body>) -> Response<Body> {
+    std::future::pending().await
+}
+
+/// One message, then silence.
+async fn stall(_: Request<Body>) -> Response<Body> {
+    stub::frames(stream::iter([Ok(Frame::data(seal(b"one")))]).chain(stream::pending()))
+}
+
+/// Always another message ready.
+async fn gush(_: Request<Body>) -> Response<Body> {
+    stub::frames(stream::repeat_with(|| Ok(Frame::data(seal(b"more")))))
+}
+
+#[tokio::test]
+async fn a_call_that_takes_too_long_is_deadline_exceeded_and_says_whose_deadline() {
+    let server = TestServer::start(host(hang)).await;
+    let client = server.client().await;
+    let reply = client.call(GET, &[("grpc-timeout", "50m")], &[b""]).await;
+    assert!(reply.trailers_only);
+    assert_eq!(reply.code(), Code::DeadlineExceeded);
+    assert!(
+        reply.status().message().contains("50ms set by the caller"),
+        "{}",
+        reply.status()
+    );
+    drop(client);
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_silent_stream_ends_at_its_deadline_with_what_it_had_sent() {
+    let server = TestServer::start(host(stall)).await;
+    let client = server.client().await;
+    let reply = client.call(WATCH, &[("grpc-timeout", "50m")], &[b""]).await;
+    assert_eq!(reply.messages, ["one"]);
+    assert_eq!(reply.code(), Code::DeadlineExceeded);
+    assert!(reply.broken.is_none());
+    drop(client);
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_never_pauses_ends_at_its_deadline_too() {
+    let server = TestServer::start(host(gush)).await;
+    let client = server.client().await;
+    let reply = client.call(WATCH, &[("grpc-timeout", "50m")], &[b""]).await;
+    assert_eq!(reply.code(), Code::DeadlineExceeded);
+    assert!(!reply.messages.is_empty());
+    drop(client);
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_unary_call_without_a_deadline_gets_the_default_and_a_stream_does_not() {
+    let settings = Settings {
+        deadline_default: Duration::from_millis(50),
+        ..Settings::default()
+    };
+    let server = TestServer::start(host(hang).with_settings(settings)).await;
+    let client = server.client().await;
+    let reply = client.unary(GET, b"").await;
+    assert_eq!(reply.code(), Code::DeadlineExceeded);
+    assert!(
+        reply.status().message().contains("deadline_default"),
+        "{}",
+        reply.status()
+    );
+
+    let stream = client.open(WATCH, &[]).await;
+    tokio::time::timeout(Duration::from_millis(200), stream.head())
+        .await
+        .expect_err("nothing ends this stream");
+    drop(client);
+    server.forced().await;
+}
+
+#[tokio::test]
+async fn a_longer_deadline_than_the_cap_is_shortened_for_unary_calls() {
+    let settings = Settings {
+        deadline_default: Duration::from_millis(50),
+        deadline_cap: Duration::from_millis(50),
+        ..Settings::default()
+    };
+    let server = TestServer::start(host(hang).with_settings(settings)).await;
+    let client = server.client().await;
+    let reply = client.call(GET, &[("grpc-timeout", "1H")], &[b""]).await;
+    assert!(
+        reply.status().message().contains("deadline_cap"),
+        "{}",
+        reply.status()
+    );
+    drop(client);
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn the_handler_sees_the_deadline_in_force() {
+    let server = TestServer::start(host(|request: Request<Body>| async move {
+        let rpc = request
+            .extensions()
+            .get::<Rpc>()
+            .cloned()
+            .expect("the walk wrote a record");
+        stub::messages(&[format!("{} {:?}", rpc.method, rpc.deadline.unwrap().allowed()).as_bytes()])
+    }));
+    let server = server.await;
+    let client = server.client().await;
+    let reply = client.call(GET, &[("grpc-timeout", "7S")], &[b""]).await;
+    assert_eq!(reply.messages, ["shop.v1.Shop/Get 7s"]);
+    drop(client);
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_malformed_deadline_is_an_error_and_a_spent_one_is_exceeded_at_once() {
+    let server = TestServer::start(host(hang)).await;
+    let client = server.client().await;
+    let reply = client.call(GET, &[("grpc-timeout", "soon")], &[b""]).await;
+    assert_eq!(reply.code(), Code::Internal);
+    assert!(
+        reply.status().message().contains("grpc-timeout"),
+        "{}",
+        reply.status()
+    );
+    let reply = client.call(GET, &[("grpc-timeout", "0n")], &[b""]).await;
+    assert_eq!(reply.code(), Code::DeadlineExceeded);
+    drop(client);
+    server.drained().await;
+}

@@ -1,0 +1,130 @@
+//! Drain: announced, patient, and always over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _};
+use highball::core::envelope::seal;
+use highball::{Body, Code, Settings};
+use highball_testkit::{TestServer, stub};
+use http::{Request, Response};
+use http_body::Frame;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::{GET, WATCH, host, pong};
+
+fn quick() -> Settings {
+    Settings {
+        lame_duck: Duration::from_millis(100),
+        drain_timeout: Duration::from_millis(300),
+        ..Settings::default()
+    }
+}
+
+async fn stall(_: Request<Body>) -> Response<Body> {
+    stub::frames(stream::iter([Ok(Frame::data(seal(b"one")))]).chain(stream::pending()))
+}
+
+#[tokio::test]
+async fn what_is_in_flight_finishes_and_is_counted() {
+    let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (enter, wait) = (entered.clone(), release.clone());
+    let slow = move |_: Request<Body>| {
+        let (enter, wait) = (enter.clone(), wait.clone());
+        async move {
+            enter.notify_one();
+            wait.notified().await;
+            stub::messages(&[b"done"])
+        }
+    };
+    let settings = Settings {
+        drain_timeout: Duration::from_secs(30),
+        ..quick()
+    };
+    let mut server = TestServer::start(host(slow).with_settings(settings)).await;
+    let client = server.client().await;
+    let call = tokio::spawn(async move { client.unary(GET, b"").await });
+    entered.notified().await;
+    server.stop();
+    server.drain.listen().begun().await;
+    release.notify_one();
+    assert_eq!(call.await.unwrap().code(), Code::Ok);
+    let report = server.drained().await;
+    assert_eq!((report.finished, report.cut, report.exit_code()), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn the_lame_duck_says_not_ready_and_still_takes_new_connections() {
+    let settings = Settings {
+        lame_duck: Duration::from_secs(1),
+        ..quick()
+    };
+    let mut server = TestServer::start(host(pong).with_settings(settings)).await;
+    server.stop();
+    while server.health.readiness().is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let client = server.client().await;
+    assert_eq!(client.unary(GET, b"").await.code(), Code::Ok);
+    drop(client);
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_end_is_cut_with_unavailable_trailers() {
+    let mut server = TestServer::start(host(stall).with_settings(quick())).await;
+    let client = server.client().await;
+    let (outbound, mut answer) = client.open(WATCH, &[]).await.head().await;
+    assert_eq!(answer.message().await.unwrap().unwrap(), "one");
+    server.stop();
+    assert_eq!(answer.message().await.unwrap(), None, "trailers, not a reset");
+    assert_eq!(answer.status().unwrap().code(), Code::Unavailable);
+    drop((outbound, answer));
+    let report = server.drained().await;
+    assert_eq!((report.cut, report.exit_code()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_client_is_told_to_go_away_and_its_connection_closes_in_order() {
+    let mut server = TestServer::start(host(pong).with_settings(quick())).await;
+    let client = server.client().await;
+    assert_eq!(client.unary(GET, b"").await.code(), Code::Ok);
+    server.stop();
+    client.closed().await.expect("an orderly end");
+    assert_eq!(server.drained().await.connections_cut, 0);
+}
+
+#[tokio::test]
+async fn a_client_that_never_finished_its_preface_does_not_hold_the_drain() {
+    let settings = Settings {
+        drain_timeout: Duration::from_secs(60),
+        ..quick()
+    };
+    let server = TestServer::start(host(pong).with_settings(settings)).await;
+    let silent = TcpStream::connect(server.addr()).await.unwrap();
+    while !server.telemetry.render().contains("connections_open 1") {
+        tokio::task::yield_now().await;
+    }
+    let report = tokio::time::timeout(Duration::from_secs(20), server.drained())
+        .await
+        .expect("the drain ends");
+    assert_eq!(report.cut, 0);
+    drop(silent);
+}
+
+#[tokio::test]
+async fn forcing_skips_the_rest_of_the_drain() {
+    let settings = Settings {
+        lame_duck: Duration::from_secs(600),
+        ..quick()
+    };
+    let server = TestServer::start(host(stall).with_settings(settings)).await;
+    let client = server.client().await;
+    let (_outbound, mut answer) = client.open(WATCH, &[]).await.head().await;
+    assert_eq!(answer.message().await.unwrap().unwrap(), "one");
+    let report = tokio::time::timeout(Duration::from_secs(20), server.forced())
+        .await
+        .expect("no waiting");
+    assert_eq!(report.cut, 1);
+}

@@ -1,0 +1,2 @@
+//! The reference service as a process.
+fn main() {}
