@@ -1,0 +1,43 @@
+//! The `highball` command. What it says to a person goes to standard error, the log to standard output.
+
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Allocations are small and come from every worker; the system's allocator makes them wait for each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The production layer for gRPC.
+#[derive(Debug, Parser)]
+#[command(name = "highball", version, arg_required_else_help = true)]
+struct Flags {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the reference order service on this machine, with a database, and say where everything is.
+    Up(up::Flags),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Flags { command: Command::Up(flags) } = Flags::parse();
+    match up::run(flags).await {
+        Ok(code) => ExitCode::from(code),
+        Err(sentence) => {
+            say(format_args!("highball: {sentence}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Speaks to the person at the terminal.
+#[expect(clippy::print_stderr, reason = "the one place of this program that does")]
+fn say(line: impl std::fmt::Display) {
+    eprintln!("{line}");
+}

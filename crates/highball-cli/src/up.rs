@@ -1,0 +1,111 @@
+//! `highball up`: the whole thing, on this machine, with one command.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Args;
+use highball::{ListenAddr, Settings, telemetry};
+use orders::{Bound, Database, Plan};
+
+use crate::say;
+
+/// What `highball up` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// Where to listen for RPCs: IP:PORT or unix:PATH. May be given several times.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:50051")]
+    listen: Vec<ListenAddr>,
+    /// Where to serve /livez, /readyz and /metrics over HTTP.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
+    admin: ListenAddr,
+    /// Where to keep the data; made when it does not exist.
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    data: PathBuf,
+    /// What to log, such as `info` or `highball::rpc=debug,info`.
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
+}
+
+/// Starts, serves until a signal, drains. The exit code, or a sentence for the person who started it.
+pub(crate) async fn run(flags: Flags) -> Result<u8, String> {
+    let log = telemetry::log::start(&flags.log).map_err(|cause| cause.to_string())?;
+    let data = flags.data.join("orders.db");
+    fs::create_dir_all(&flags.data).map_err(|cause| {
+        format!("cannot make the data directory {}: {cause}; choose another with --data", flags.data.display())
+    })?;
+    let plan = Plan {
+        listen: flags.listen,
+        admin: Some(flags.admin),
+        database: Database::sqlite(&data),
+        // On a laptop a client without the .proto files is a friend; the banner says that this box is open.
+        settings: Settings { reflection: true, ..Settings::default() },
+    };
+    let bound = plan.bind().await.map_err(|cause| cause.to_string())?;
+    say(banner(&bound, &data));
+    let report = bound.run_until_signal().await.map_err(|cause| format!("cannot handle signals: {cause}"))?;
+    // The last log lines first, then the summary.
+    drop(log);
+    say(report);
+    Ok(report.exit_code())
+}
+
+/// Everything a newcomer wants to know, in the order of the questions.
+fn banner(bound: &Bound, data: &std::path::Path) -> String {
+    let mut text = String::from("\nhighball is up\n\n");
+    let mut line = |name: &str, value: &dyn std::fmt::Display| {
+        // Writing into a String cannot fail.
+        writeln!(text, "  {name:<30} {value}").ok();
+    };
+    for addr in bound.addrs() {
+        line("gRPC (plaintext HTTP/2)", &addr);
+    }
+    if let Some(admin) = bound.admin_addr() {
+        line("admin", &format_args!("http://{admin}/  (/livez /readyz /metrics)"));
+    }
+    line("data", &data.display());
+    line("log", &"standard output, one JSON object per line");
+    text.push_str("\nlimits in force\n");
+    let mut line = |name: &str, value: &dyn std::fmt::Display| {
+        writeln!(text, "  {name:<30} {value}").ok();
+    };
+    for (name, value) in bound.settings().effective_limits() {
+        line(name, &value);
+    }
+    text.push_str("\nopen boxes: fine on this machine, not on the internet\n");
+    let mut line = |name: &str, value: &dyn std::fmt::Display| {
+        writeln!(text, "  [ ] {name:<12} {value}").ok();
+    };
+    for open in bound.open_boxes() {
+        line(open.name, &open.what);
+    }
+    text.push_str("\ntry\n");
+    text.push_str(&commands(bound));
+    text.push_str("\nCtrl-C drains and stops; a second one stops at once\n");
+    text
+}
+
+/// Three commands that work as they stand: two need curl only.
+fn commands(bound: &Bound) -> String {
+    let mut text = String::new();
+    let grpc = bound.addrs().into_iter().find(|addr| matches!(addr, ListenAddr::Tcp(_)));
+    if let Some(addr) = &grpc {
+        // The envelope: flag 0, length 6, then field 1 of HelloRequest = "Rail".
+        writeln!(
+            text,
+            "  printf '\\0\\0\\0\\0\\6\\12\\4Rail' | curl -s --http2-prior-knowledge -H 'content-type: application/grpc' \\\n\
+             \x20     -H 'te: trailers' --data-binary @- --output - http://{addr}/greeter.Greeter/SayHello | strings",
+        )
+        .ok();
+        writeln!(
+            text,
+            "  grpcurl -plaintext -d '{{\"user_id\":\"u1\",\"items\":[{{\"product_id\":\"tea\",\"quantity\":2,\"price\":3.5}}]}}' \\\n\
+             \x20     {addr} ecommerce.v1.OrderService/CreateOrder",
+        )
+        .ok();
+    }
+    if let Some(admin) = bound.admin_addr() {
+        writeln!(text, "  curl -s http://{admin}/metrics | grep -E '^(grpc_requests|orders_created)_total'").ok();
+    }
+    text
+}
