@@ -24,6 +24,7 @@
 //! hyper reads the reset code from there; an [`Rpc`] is written once, where the RPC enters.
 
 pub mod body;
+pub mod caller;
 pub mod deadline;
 pub mod dialect;
 pub mod envelope;
@@ -33,6 +34,7 @@ pub mod status;
 pub mod units;
 
 pub use body::{Body, BodyError, BoxError};
+pub use caller::Caller;
 pub use deadline::{Deadline, DeadlineOrigin};
 pub use dialect::Dialect;
 pub use envelope::Envelopes;

@@ -5,9 +5,11 @@
 //! own: it is `tokio::time` everywhere.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use highball_core::Peer;
@@ -38,6 +40,12 @@ pub trait Listener: Send + 'static {
 pub trait Platform: Send + Sync + 'static {
     /// Starts to listen.
     fn bind<'a>(&'a self, addr: &'a ListenAddr) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
+
+    /// The wall clock, for what is dated by people: certificates, tokens. Never for measuring time.
+    fn wall_clock(&self) -> SystemTime;
+
+    /// Unpredictable bits, for jitter. Not for keys.
+    fn random(&self) -> u64;
 }
 
 /// The operating system.
@@ -55,6 +63,16 @@ impl Os {
 impl Platform for Os {
     fn bind<'a>(&'a self, addr: &'a ListenAddr) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
         Box::pin(listen::bind(addr))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is where the wall clock comes from")]
+    fn wall_clock(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn random(&self) -> u64 {
+        // The standard library seeds its hash keys from the system and never repeats them in a process.
+        RandomState::new().hash_one(0)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -28,6 +29,16 @@ impl Platform for Turmoil {
             Ok(listener)
         }
         .boxed()
+    }
+
+    /// The simulation's clock, which starts at the same moment in every run of a seed.
+    fn wall_clock(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + turmoil::since_epoch().unwrap_or_default()
+    }
+
+    /// The same for every run: a simulation must replay.
+    fn random(&self) -> u64 {
+        0x9e37_79b9_7f4a_7c15
     }
 }
 
