@@ -21,10 +21,12 @@ pub(crate) fn new_order(mut request: wire::CreateOrderRequest) -> Result<NewOrde
     request.items.truncate(MAX_ITEMS);
     let mut problems = validate::problems(&request)?;
     if count > MAX_ITEMS {
-        problems.push(Problem::new(
-            "items",
-            format!("must contain at most {MAX_ITEMS} items (got {count})"),
-        ));
+        // Before what is wrong with single items, of which only the first are named.
+        let place = problems
+            .iter()
+            .position(|problem| problem.field.starts_with("items["));
+        let says = format!("must contain at most {MAX_ITEMS} items (got {count})");
+        problems.insert(place.unwrap_or(problems.len()), Problem::new("items", says));
     }
     let mut items = Vec::with_capacity(request.items.len());
     for (index, item) in request.items.into_iter().enumerate() {
@@ -147,8 +149,13 @@ mod tests {
             Some("items must contain at most 500 items (got 501)")
         );
         let error = new_order(request(&[(0, 1.0); 100_000])).unwrap_err();
+        let message = error.message.unwrap();
         assert!(
-            error.message.unwrap().ends_with("and 496 more"),
+            message.starts_with("items must contain at most 500 items (got 100000); items[0].quantity"),
+            "{message}"
+        );
+        assert!(
+            message.ends_with("and 496 more"),
             "500 bad quantities and one bad count"
         );
         new_order(request(&[(1, 1.0); 500])).unwrap();

@@ -9,6 +9,10 @@ use super::{convert, errors};
 use crate::proto::ecommerce::v1::{ProcessOrderRequest, ProcessOrderResponse};
 use crate::store::{Rejection, Write, WriteError, WriteQueue};
 
+/// Longest identifier that is looked up, in characters; ours have 36. A longer one would only wait in the queue of the
+/// writer and take memory there.
+const MAX_ID: usize = 128;
+
 /// Answers in the sequence of the requests. The next request is read when the answer before is on its way, so
 /// a caller that does not read its answers is not read from either.
 ///
@@ -50,6 +54,12 @@ async fn answer(
     let id = request.order_id;
     if id.is_empty() {
         return Ok(refused(id, "order_id is required".to_owned()));
+    }
+    if id.chars().count() > MAX_ID {
+        return Ok(refused(
+            id,
+            format!("order_id must be at most {MAX_ID} characters"),
+        ));
     }
     let Some(to) = convert::from_wire_status(request.new_status) else {
         return Ok(refused(

@@ -12,8 +12,10 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use thiserror::Error;
+use uuid::Uuid;
 
 use super::sqlite::{self, Verdict};
+use super::write::Identifiers;
 use super::{Reader, Reports, Store, Watchers, Writer};
 use crate::domain::page::TokenKey;
 
@@ -166,19 +168,22 @@ pub enum OpenError {
 pub(crate) async fn open(database: &Database, reports: Reports) -> Result<(Store, Writer), OpenError> {
     let lock = lock(&database.path)?;
     let fail = |cause| explain(&database.path, cause);
-    let mut connection = database
-        .writer_options()
-        .create_if_missing(true)
-        .connect()
-        .await
-        .map_err(fail)?;
-    refuse_strangers(&database.path, &mut connection).await?;
+    refuse_strangers(database).await?;
+    let mut connection = database.writer_options().connect().await.map_err(fail)?;
     migrate(&database.path, &mut connection).await?;
     let tokens = token_key(&mut connection).await.map_err(fail)?;
+    let identifiers = Identifiers::after(last_identifier(&mut connection).await.map_err(fail)?);
     connection.clear_cached_statements().await.map_err(fail)?;
 
     let watchers = Watchers::default();
-    let (queue, writer) = Writer::start(database.clone(), connection, lock, watchers.clone(), reports);
+    let (queue, writer) = Writer::start(
+        database.clone(),
+        connection,
+        lock,
+        identifiers,
+        watchers.clone(),
+        reports,
+    );
     let reader = Reader::new(database.reader_pool());
     Ok((
         Store {
@@ -191,7 +196,8 @@ pub(crate) async fn open(database: &Database, reports: Reports) -> Result<(Store
     ))
 }
 
-/// Holds `PATH.lock` for as long as the writer lives. The kernel lets go of it however the process ends.
+/// Holds `PATH.lock` for as long as the writer lives; of a link, that of the file behind it. The kernel lets go of it
+/// however the process ends.
 fn lock(path: &Path) -> Result<File, OpenError> {
     let unwritable = |cause| OpenError::Unwritable {
         path: path.to_owned(),
@@ -200,7 +206,9 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
         return Err(OpenError::NotADatabase(path.to_owned()));
     }
-    let mut name = path.as_os_str().to_owned();
+    // Links to one file are one database, with one lock.
+    let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut name = file.into_os_string();
     name.push(".lock");
     let file = File::options()
         .create(true)
@@ -215,16 +223,21 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// A database with tables but without our record of migrations belongs to somebody else.
-async fn refuse_strangers(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
+/// A database with tables but without our record of migrations belongs to somebody else. Looked at over a connection of
+/// its own: the write-ahead log of the writer would already change the file.
+async fn refuse_strangers(database: &Database) -> Result<(), OpenError> {
+    let fail = |cause| explain(&database.path, cause);
+    let options = database.options().create_if_missing(true);
+    let mut connection = options.connect().await.map_err(fail)?;
     let query = "SELECT COUNT(*), COALESCE(SUM(name = '_sqlx_migrations'), 0) \
                  FROM sqlite_master WHERE type = 'table'";
     let (tables, ours): (i64, i64) = sqlx::query_as(query)
-        .fetch_one(connection)
+        .fetch_one(&mut connection)
         .await
-        .map_err(|cause| explain(path, cause))?;
+        .map_err(fail)?;
+    connection.close().await.map_err(fail)?;
     if tables > 0 && ours == 0 {
-        Err(OpenError::NotADatabase(path.to_owned()))
+        Err(OpenError::NotADatabase(database.path.clone()))
     } else {
         Ok(())
     }
@@ -246,6 +259,13 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), O
             cause: other.into(),
         }),
     }
+}
+
+/// The greatest identifier so far.
+async fn last_identifier(connection: &mut SqliteConnection) -> Result<Option<Uuid>, sqlx::Error> {
+    let query = "SELECT MAX(id) FROM (SELECT MAX(id) AS id FROM orders UNION ALL SELECT MAX(id) FROM users)";
+    let (last,): (Option<String>,) = sqlx::query_as(query).fetch_one(connection).await?;
+    Ok(last.and_then(|id| Uuid::try_parse(&id).ok()))
 }
 
 /// The secret that seals page tokens. It lives in the database, so that tokens outlive a restart and replicas

@@ -1,6 +1,7 @@
 //! What can be written, and what each write does inside the transaction.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::SqliteConnection;
 use thiserror::Error;
@@ -87,12 +88,28 @@ impl From<Rejection> for Failure {
 
 /// Gives identifiers. Only the writer asks, so that their order is the order of the commits: a page that was
 /// read is never joined later by an older row.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Identifiers {
     context: ContextV7,
 }
 
 impl Identifiers {
+    /// Goes on after `last`, also when the clock was set back since.
+    pub(super) fn after(last: Option<Uuid>) -> Self {
+        let context = ContextV7::new();
+        if let Some(time) = last.and_then(|last| last.get_timestamp()) {
+            let (seconds, nanos) = time.to_unix();
+            let next = Duration::new(seconds, nanos) + Duration::from_millis(1);
+            // The context never goes back behind a time it has seen.
+            Uuid::new_v7(Timestamp::from_unix(
+                &context,
+                next.as_secs(),
+                next.subsec_nanos(),
+            ));
+        }
+        Self { context }
+    }
+
     /// The next identifier; its creation takes the time `now`.
     pub(super) fn next(&self, now: Micros) -> Uuid {
         let (seconds, nanos) = now.split();

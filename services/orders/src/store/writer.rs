@@ -85,6 +85,7 @@ impl Writer {
         database: Database,
         connection: SqliteConnection,
         lock: File,
+        identifiers: Identifiers,
         watchers: Watchers,
         reports: Reports,
     ) -> (WriteQueue, Self) {
@@ -96,7 +97,7 @@ impl Writer {
             closing: closing.clone(),
             database,
             connection: Some(connection),
-            identifiers: Identifiers::default(),
+            identifiers,
             watchers,
             reports,
             _lock: lock,

@@ -188,6 +188,22 @@ async fn a_database_has_one_owner_at_a_time() {
     open(&database).await.unwrap().close().await;
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_to_a_database_is_that_database() {
+    let mut world = World::new().await;
+    let file = world.database().path().to_owned();
+    let link = Database::sqlite(file.with_file_name("link.db"));
+    std::os::unix::fs::symlink(&file, link.path()).unwrap();
+    assert!(
+        refusal(&link)
+            .await
+            .ends_with("link.db is in use by another process")
+    );
+    world.close().await;
+    open(&link).await.unwrap().close().await;
+}
+
 #[tokio::test]
 async fn a_directory_that_cannot_be_written_is_one_sentence() {
     let dir = tempfile::tempdir().unwrap();
@@ -224,7 +240,12 @@ async fn a_file_of_somebody_else_is_left_alone() {
         .await
         .unwrap();
     connection.close().await.unwrap();
+    let before = std::fs::read(other.path()).unwrap();
     assert_eq!(refusal(&other).await, expected(other.path()));
+    assert!(
+        std::fs::read(other.path()).unwrap() == before,
+        "not even its mode"
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,6 @@
 use orders::proto::ecommerce::v1::{ListOrdersRequest, Order};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::world::{World, fields, request};
 
@@ -91,6 +93,33 @@ async fn sizes_have_a_default_and_a_cap_and_the_last_page_has_no_token() {
     let last = page(&world, ask("ada", 100, "")).await.next.unwrap();
     let page = page(&world, ask("ada", 100, &last)).await;
     assert_eq!((numbers(&page), page.next), (vec![1], None));
+}
+
+#[tokio::test]
+async fn a_new_order_is_the_newest_also_after_the_clock_was_set_back() {
+    let mut world = World::new().await;
+    let late = world.an_order().await.id;
+    // Made when the clock was some years ahead of now.
+    let future = late.replacen('0', "1", 1);
+    let mut file = SqliteConnectOptions::new()
+        .filename(world.database().path())
+        .foreign_keys(false)
+        .connect()
+        .await
+        .unwrap();
+    for update in ["UPDATE orders SET id = ?", "UPDATE order_items SET order_id = ?"] {
+        sqlx::query(update)
+            .bind(&future)
+            .execute(&mut file)
+            .await
+            .unwrap();
+    }
+    file.close().await.unwrap();
+    world.restart().await;
+    let made: Vec<_> = [world.an_order().await.id, world.an_order().await.id].into();
+    let listed = page(&world, ask("", 0, "")).await.orders;
+    let listed: Vec<_> = listed.into_iter().map(|order| order.id).collect();
+    assert_eq!(listed, [made[1].clone(), made[0].clone(), future]);
 }
 
 #[tokio::test]

@@ -86,6 +86,10 @@ async fn a_bad_request_does_not_end_the_stream() {
         ),
         (step("", OrderStatus::Confirmed), "order_id is required"),
         (
+            step(&"x".repeat(129), OrderStatus::Confirmed),
+            "order_id must be at most 128 characters",
+        ),
+        (
             ProcessOrderRequest {
                 order_id: id.clone(),
                 new_status: buffa::EnumValue::from(99),

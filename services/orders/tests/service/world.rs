@@ -86,6 +86,10 @@ impl World {
         OrderServiceClient::new(self.transport(), config())
     }
 
+    pub(crate) fn gzip_orders(&self) -> OrderServiceClient<Transport> {
+        OrderServiceClient::new(self.transport(), config().compress_requests("gzip"))
+    }
+
     pub(crate) fn users_v1(&self) -> user::v1::UserServiceClient<Transport> {
         user::v1::UserServiceClient::new(self.transport(), config())
     }
