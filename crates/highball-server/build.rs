@@ -14,10 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let set = out.join("builtin.bin");
     let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler
-        .include_source_info(false)
-        .include_imports(true)
-        .open_files(FILES)?;
+    compiler.include_source_info(false).include_imports(true).open_files(FILES)?;
     std::fs::write(&set, compiler.encode_file_descriptor_set())?;
     buffa_build::Config::new()
         .files(&FILES)

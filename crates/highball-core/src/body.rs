@@ -1,5 +1,6 @@
 //! The one body every request and response in the workspace has.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
@@ -58,8 +59,21 @@ impl Body {
         Self(Kind::Empty)
     }
 
-    /// Boxes any HTTP body.
+    /// Boxes any HTTP body. A `Body` handed in again is not boxed twice.
     pub fn new<B>(body: B) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut body = Some(body);
+        let any: &mut dyn Any = &mut body;
+        if let Some(same) = any.downcast_mut::<Option<Self>>().and_then(Option::take) {
+            return same;
+        }
+        body.map_or_else(Self::empty, Self::boxed)
+    }
+
+    fn boxed<B>(body: B) -> Self
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -76,9 +90,7 @@ impl Default for Body {
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body")
-            .field("end_stream", &self.is_end_stream())
-            .finish()
+        f.debug_struct("Body").field("end_stream", &self.is_end_stream()).finish()
     }
 }
 

@@ -122,6 +122,9 @@ mod tests {
         assert_eq!(caller.key(&peer), "token:iss:ann");
         let certificate = Certificate { dns_names: vec!["a.example".into()], ..Certificate::default() };
         caller.certificate = Some(Arc::new(certificate));
-        assert_eq!((caller.key(&peer).as_str(), caller.to_string().as_str()), ("cert:a.example", "a.example"));
+        assert_eq!(
+            (caller.key(&peer).as_str(), caller.to_string().as_str()),
+            ("cert:a.example", "a.example")
+        );
     }
 }

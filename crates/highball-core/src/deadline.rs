@@ -35,11 +35,7 @@ impl Deadline {
     pub fn after(start: Instant, allowed: Duration, origin: DeadlineOrigin) -> Self {
         // The longest grpc-timeout, 99,999,999 hours, is beyond what some clocks can add; a year is for ever.
         const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
-        Self {
-            at: start + allowed.min(FOREVER),
-            allowed,
-            origin,
-        }
+        Self { at: start + allowed.min(FOREVER), allowed, origin }
     }
 
     /// The moment itself.
@@ -112,9 +108,7 @@ pub fn parse_timeout(headers: &HeaderMap) -> Result<Option<Duration>, InvalidTim
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return Err(InvalidTimeout(()));
     }
-    let amount = digits
-        .iter()
-        .fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    let amount = digits.iter().fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
     Ok(Some(match unit {
         b'H' => Duration::from_secs(amount * 3600),
         b'M' => Duration::from_secs(amount * 60),
@@ -157,20 +151,7 @@ mod tests {
 
     #[test]
     fn malformed_timeouts_are_refused() {
-        for text in [
-            "",
-            "S",
-            "1",
-            "1s",
-            "123456789S",
-            "-1S",
-            "+1S",
-            "1.5S",
-            " 1S",
-            "1S ",
-            "1SS",
-            "0x1S",
-        ] {
+        for text in ["", "S", "1", "1s", "123456789S", "-1S", "+1S", "1.5S", " 1S", "1S ", "1SS", "0x1S"] {
             assert!(parse(text).is_err(), "{text:?}");
         }
         let mut twice = HeaderMap::new();
@@ -182,11 +163,7 @@ mod tests {
     #[test]
     fn the_longest_timeout_does_not_overflow_the_clock() {
         let start = Instant::now();
-        let deadline = Deadline::after(
-            start,
-            Duration::from_secs(99_999_999 * 3600),
-            DeadlineOrigin::Caller,
-        );
+        let deadline = Deadline::after(start, Duration::from_secs(99_999_999 * 3600), DeadlineOrigin::Caller);
         assert!(!deadline.has_passed());
     }
 

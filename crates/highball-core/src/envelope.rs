@@ -68,10 +68,7 @@ impl Envelopes {
         let size_bytes = u32::from_be_bytes([a, b, c, d]) as usize;
         self.prefix_filled = 0;
         if size_bytes > self.size_bytes_max {
-            return Err(Oversized {
-                size_bytes,
-                size_bytes_max: self.size_bytes_max,
-            });
+            return Err(Oversized { size_bytes, size_bytes_max: self.size_bytes_max });
         }
         self.message_left = size_bytes;
         self.messages += 1;
@@ -139,13 +136,7 @@ mod tests {
     fn an_oversized_message_is_refused_at_its_prefix() {
         let mut walker = Envelopes::new(8);
         let refused = walker.walk(&[0, 0, 0, 0, 9]).unwrap_err();
-        assert_eq!(
-            refused,
-            Oversized {
-                size_bytes: 9,
-                size_bytes_max: 8
-            }
-        );
+        assert_eq!(refused, Oversized { size_bytes: 9, size_bytes_max: 8 });
     }
 
     #[test]

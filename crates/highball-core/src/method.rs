@@ -22,10 +22,7 @@ impl Method {
         if service.is_empty() || name.is_empty() || name.contains(['/', '?']) || service.contains('?') {
             return Err(InvalidMethod(()));
         }
-        Ok(Self {
-            slash: service.len() + 1,
-            path: path.clone(),
-        })
+        Ok(Self { slash: service.len() + 1, path: path.clone() })
     }
 
     /// `package.Service`.

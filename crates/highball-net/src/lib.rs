@@ -12,13 +12,19 @@
 //! latest when the drain is forced; time is `tokio::time`, so that the whole room runs under a simulated clock.
 //! It does not know what an RPC is beyond the connection it came over.
 
+pub mod caps;
 pub mod drain;
+pub mod h2;
 pub mod http;
+mod inbound;
 pub mod listen;
 pub mod platform;
+mod stream_task;
 pub mod tasks;
 
+pub use caps::Caps;
 pub use drain::{Drain, Draining, Phase};
 pub use listen::{ListenAddr, ListenError};
 pub use platform::{Io, Listener, Os, Platform};
+pub use stream_task::Life;
 pub use tasks::{Spawner, Tasks};

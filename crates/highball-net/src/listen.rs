@@ -138,11 +138,7 @@ impl Listener for Tcp {
 
     fn local_addr(&self) -> ListenAddr {
         // The socket is bound, so the system knows its address.
-        ListenAddr::Tcp(
-            self.0
-                .local_addr()
-                .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))),
-        )
+        ListenAddr::Tcp(self.0.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))))
     }
 }
 
@@ -195,10 +191,7 @@ fn inode(path: &Path) -> Option<u64> {
 }
 
 /// Removes a socket file that nobody listens on. Anything else at that path stays, and binding will say so.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "part of the operating system's `Platform::bind`"
-)]
+#[expect(clippy::disallowed_methods, reason = "part of the operating system's `Platform::bind`")]
 fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
     if is_socket && UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
@@ -213,22 +206,10 @@ mod tests {
 
     #[test]
     fn addresses_are_literal_or_a_path() {
-        for text in [
-            "127.0.0.1:50051",
-            "[::1]:0",
-            "unix:/run/x.sock",
-            "unix:relative.sock",
-        ] {
+        for text in ["127.0.0.1:50051", "[::1]:0", "unix:/run/x.sock", "unix:relative.sock"] {
             assert_eq!(text.parse::<ListenAddr>().unwrap().to_string(), text);
         }
-        for text in [
-            "",
-            "localhost:1",
-            "127.0.0.1",
-            ":50051",
-            "unix:",
-            "127.0.0.1:99999",
-        ] {
+        for text in ["", "localhost:1", "127.0.0.1", ":50051", "unix:", "127.0.0.1:99999"] {
             assert!(text.parse::<ListenAddr>().is_err(), "{text}");
         }
     }
@@ -238,15 +219,10 @@ mod tests {
     async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let addr = ListenAddr::Unix(dir.path().join("x.sock"));
-        let ListenAddr::Unix(path) = &addr else {
-            unreachable!()
-        };
+        let ListenAddr::Unix(path) = &addr else { unreachable!() };
         drop(std::os::unix::net::UnixListener::bind(path).unwrap());
         let live = bind(&addr).await.expect("the stale socket is replaced");
-        assert_eq!(
-            fs::metadata(path).unwrap().permissions().mode() & 0o777,
-            UNIX_MODE
-        );
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, UNIX_MODE);
         assert_eq!(bind(&addr).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(live);
         assert!(!path.exists(), "a listener takes its file along");
@@ -267,14 +243,7 @@ mod tests {
         let first = bind(&any).await.unwrap();
         let addr = first.local_addr();
         let source = bind(&addr).await.unwrap_err();
-        let sentence = ListenError {
-            addr: addr.clone(),
-            source,
-        }
-        .to_string();
-        assert!(
-            sentence.contains(&addr.to_string()) && sentence.contains("already in use"),
-            "{sentence}"
-        );
+        let sentence = ListenError { addr: addr.clone(), source }.to_string();
+        assert!(sentence.contains(&addr.to_string()) && sentence.contains("already in use"), "{sentence}");
     }
 }

@@ -1,18 +1,32 @@
 //! Owners of spawned work.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Poll, ready};
 
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 /// Owns tasks: dropping it aborts what still runs. With [`Spawner`], the one place that spawns.
 ///
-/// The number of tasks is bounded by whoever spawns here (streams per connection, connections per listener). Finished
-/// tasks are reaped when the next one is spawned.
+/// The number of tasks is bounded by whoever spawns here (streams per connection, connections per server). A task that
+/// ends leaves nothing behind.
 #[derive(Default)]
-pub struct Tasks(Arc<Mutex<JoinSet<()>>>);
+pub struct Tasks(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    running: Mutex<Running>,
+    /// Told each time the last task ended.
+    idle: Notify,
+}
+
+#[derive(Default)]
+struct Running {
+    next: u64,
+    handles: HashMap<u64, AbortHandle>,
+}
 
 impl Tasks {
     /// An owner of nothing yet.
@@ -23,7 +37,7 @@ impl Tasks {
 
     /// Spawns `task` under this owner. Must be called inside a tokio runtime.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        reap_and_spawn(&mut lock(&self.0), task);
+        Shared::spawn(&self.0, task);
     }
 
     /// A hand that spawns here without keeping the owner alive: what runs here may hold one.
@@ -35,72 +49,99 @@ impl Tasks {
     /// Tasks that have not ended.
     #[must_use]
     pub fn running(&self) -> usize {
-        let mut tasks = lock(&self.0);
-        while tasks.try_join_next().is_some() {}
-        tasks.len()
+        self.0.lock().handles.len()
     }
 
     /// Waits until nothing is left. Cancel safe; tasks spawned meanwhile are waited for too.
     pub async fn finished(&self) {
-        std::future::poll_fn(|cx| {
-            let mut tasks = lock(&self.0);
-            while ready!(tasks.poll_join_next(cx)).is_some() {}
-            Poll::Ready(())
-        })
-        .await;
+        loop {
+            let idle = self.0.idle.notified();
+            if self.running() == 0 {
+                return;
+            }
+            idle.await;
+        }
     }
 
-    /// Aborts everything that still runs.
+    /// Aborts everything that still runs. Its futures are dropped by the runtime, soon: [`finished`](Self::finished) tells
+    /// when.
     pub fn abort_all(&self) {
-        lock(&self.0).abort_all();
+        let handles: Vec<AbortHandle> = self.0.lock().handles.values().cloned().collect();
+        for handle in handles {
+            handle.abort();
+        }
     }
 }
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        // Not left to the set's own drop: a spawner may be using it at this moment.
         self.abort_all();
     }
 }
 
 impl fmt::Debug for Tasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tasks")
-            .field("unreaped", &lock(&self.0).len())
-            .finish()
+        f.debug_struct("Tasks").field("running", &self.running()).finish()
     }
 }
 
 /// Spawns under a [`Tasks`] that somebody else keeps. Once the owner is gone, tasks are dropped instead of started.
-#[derive(Debug, Clone)]
-pub struct Spawner(Weak<Mutex<JoinSet<()>>>);
+#[derive(Clone)]
+pub struct Spawner(Weak<Shared>);
 
 impl Spawner {
     /// Spawns `task` under the owner, if it is still there.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        if let Some(tasks) = self.0.upgrade() {
-            reap_and_spawn(&mut lock(&tasks), task);
+        if let Some(shared) = self.0.upgrade() {
+            Shared::spawn(&shared, task);
         }
     }
 }
 
-impl<F> hyper::rt::Executor<F> for Spawner
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        self.spawn(task);
+impl fmt::Debug for Spawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Spawner")
     }
 }
 
-fn reap_and_spawn(tasks: &mut JoinSet<()>, task: impl Future<Output = ()> + Send + 'static) {
-    while tasks.try_join_next().is_some() {}
-    tasks.spawn(task);
+impl Shared {
+    fn spawn(this: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        // Held until the handle is in: a task that ends at once waits here to take it out again.
+        let mut running = this.lock();
+        let id = running.next;
+        running.next += 1;
+        // Weak, so that what runs here does not keep its own list alive.
+        let entry = Entry { id, shared: Arc::downgrade(this) };
+        #[expect(clippy::disallowed_methods, reason = "this is the owner that the ban asks for")]
+        let handle = tokio::spawn(async move {
+            let _entry = entry;
+            task.await;
+        });
+        running.handles.insert(id, handle.abort_handle());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        // Nothing panics while holding it.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn lock(tasks: &Mutex<JoinSet<()>>) -> MutexGuard<'_, JoinSet<()>> {
-    // Nothing panics while holding it; a poisoned set is still a set.
-    tasks.lock().unwrap_or_else(PoisonError::into_inner)
+/// The place of a task in the list; dropped with its future, however that ends.
+struct Entry {
+    id: u64,
+    shared: Weak<Shared>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let mut running = shared.lock();
+        running.handles.remove(&self.id);
+        if running.handles.is_empty() {
+            drop(running);
+            shared.idle.notify_waiters();
+        }
+    }
 }
 
 #[cfg(test)]

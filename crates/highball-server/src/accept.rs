@@ -5,20 +5,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use highball_core::{Body, Connection, Peer};
+use highball_net::caps::{Caps, Full, Seat};
 use highball_net::http::{self as connection, End};
-use highball_net::{Draining, Io, Listener, Spawner};
-use highball_telemetry::{Event, Telemetry};
+use highball_net::{Draining, Io, Listener, Platform, Spawner};
+use highball_telemetry::{Event, Limit, Telemetry};
 use http::{Request, Response};
-use hyper::body::Incoming;
 
 /// Pause after a failed accept. Running out of file descriptors does not get better by asking faster.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Once the drain has begun, the accept loop takes in what the kernel had accepted before, for at most this long and until
+/// nothing has come for the pause. The pause lets the reactor deliver what is ready.
+const SWEEP_MAX: Duration = Duration::from_millis(250);
+const SWEEP_PAUSE: Duration = Duration::from_millis(10);
+
 /// What an accept loop does with connections, shared by all listeners of a role.
 pub(crate) struct Acceptor<S> {
     pub(crate) settings: connection::Settings,
+    pub(crate) platform: Arc<dyn Platform>,
+    pub(crate) caps: Arc<Caps>,
     pub(crate) telemetry: Telemetry,
     pub(crate) draining: Draining,
     pub(crate) connections: Spawner,
@@ -38,7 +44,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl<S, F> Acceptor<S>
 where
-    S: Fn(Arc<Connection>, Request<Body>) -> F + Clone + Send + Sync + 'static,
+    S: Fn(Arc<Connection>, Draining, Request<Body>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     /// Accepts until the drain begins; then takes in what the kernel had already accepted for us, and stops listening.
@@ -50,34 +56,59 @@ where
                     Err(error) => {
                         let listener = listener.local_addr().to_string();
                         self.telemetry.report(&Event::AcceptFailed { listener: &listener, error: &error.to_string() });
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        if is_shortage(&error) {
+                            tokio::time::sleep(ACCEPT_PAUSE).await;
+                        }
                     }
                 },
                 () = self.draining.begun() => break,
             }
         }
         // These clients believe they are connected; closing on them would be an error they cannot explain.
-        while let Some(Ok((io, peer))) = std::future::poll_fn(|cx| listener.poll_accept(cx)).now_or_never() {
-            self.clone().spawn(io, peer);
+        let enough = tokio::time::Instant::now() + SWEEP_MAX;
+        while tokio::time::Instant::now() < enough {
+            let accept = std::future::poll_fn(|cx| listener.poll_accept(cx));
+            match tokio::time::timeout(SWEEP_PAUSE, accept).await {
+                Ok(Ok((io, peer))) => self.clone().spawn(io, peer),
+                Ok(Err(_)) => {}
+                Err(_) => return,
+            }
         }
     }
 
     fn spawn(self: Arc<Self>, io: Box<dyn Io>, peer: Peer) {
-        let owner = self.connections.clone();
-        owner.spawn(async move { self.connection(io, peer).await });
+        match self.caps.admit(&peer) {
+            Ok(seat) => {
+                let owner = self.connections.clone();
+                owner.spawn(async move { self.connection(io, peer, seat).await });
+            }
+            // Dropped, and so closed, at once: a client that is told can go elsewhere.
+            Err(full) => {
+                let limit = match full {
+                    Full::Total => Limit::Connections,
+                    Full::Peer => Limit::ConnectionsPerPeer,
+                };
+                self.telemetry.report(&Event::LimitHit { limit });
+            }
+        }
     }
 
-    async fn connection(&self, io: Box<dyn Io>, peer: Peer) {
-        let connection = Arc::new(Connection {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            peer,
-        });
+    async fn connection(&self, io: Box<dyn Io>, peer: Peer, _seat: Seat) {
+        let connection = Arc::new(Connection { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), peer });
         let open = Open::new(self, connection.clone());
         let service = self.service.clone();
-        let serve = move |request: Request<Incoming>| service(connection.clone(), request.map(Body::new));
-        let end = connection::drive(io, &self.settings, &self.draining, serve).await;
+        let serve = move |request, draining| service(connection.clone(), draining, request);
+        let jitter = self.platform.random();
+        let end = connection::drive(io, &self.settings, jitter, &self.draining, serve).await;
         open.close(&end);
     }
+}
+
+/// Whether the machine ran out of something, so that the next accept would fail as well. Other errors concern one
+/// connection that is already gone.
+fn is_shortage(error: &std::io::Error) -> bool {
+    // ENOMEM, ENFILE, EMFILE, ENOBUFS on Linux.
+    matches!(error.raw_os_error(), Some(12 | 23 | 24 | 105))
 }
 
 /// A connection that is counted as open until it is closed, or dropped with its task.
@@ -86,44 +117,40 @@ struct Open<'a> {
     ends: &'a Ends,
     connection: Arc<Connection>,
     error: Option<String>,
+    cut: bool,
 }
 
 impl<'a> Open<'a> {
     fn new<S>(acceptor: &'a Acceptor<S>, connection: Arc<Connection>) -> Self {
         let peer = connection.peer.to_string();
-        acceptor.telemetry.report(&Event::ConnectionOpened {
-            id: connection.id,
-            peer: &peer,
-        });
+        acceptor.telemetry.report(&Event::ConnectionOpened { id: connection.id, peer: &peer });
         acceptor.ends.open.fetch_add(1, Ordering::Relaxed);
         // Until it is known how it ended, it was cut.
         let error = Some("aborted".to_owned());
-        Self {
-            telemetry: &acceptor.telemetry,
-            ends: &acceptor.ends,
-            connection,
-            error,
-        }
+        Self { telemetry: &acceptor.telemetry, ends: &acceptor.ends, connection, error, cut: true }
     }
 
     fn close(mut self, end: &End) {
         self.error = match end {
             End::Orderly => None,
             End::Failed(error) => Some(error.to_string()),
-            End::Cut => {
-                self.ends.cut.fetch_add(1, Ordering::Relaxed);
-                Some("cut by the drain".to_owned())
+            End::Abusive(abuse) => {
+                let Connection { id, peer } = &*self.connection;
+                let kind = abuse.name();
+                self.telemetry.report(&Event::ConnectionAbused { id: *id, peer: &peer.to_string(), kind });
+                Some(kind.to_owned())
             }
+            End::Cut => Some("cut while in use".to_owned()),
         };
+        self.cut = matches!(end, End::Cut);
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.ends.open.fetch_sub(1, Ordering::Relaxed);
-        self.telemetry.report(&Event::ConnectionClosed {
-            id: self.connection.id,
-            error: self.error.as_deref(),
-        });
+        self.ends.cut.fetch_add(u64::from(self.cut), Ordering::Relaxed);
+        self.telemetry
+            .report(&Event::ConnectionClosed { id: self.connection.id, error: self.error.as_deref() });
     }
 }

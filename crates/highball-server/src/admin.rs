@@ -2,7 +2,7 @@
 
 use highball_core::Body;
 use highball_telemetry::Telemetry;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
@@ -14,42 +14,39 @@ const INDEX: &str = "/livez    200 while the process works\n\
 
 /// Answers one admin request. Bodies are ignored; everything here is read-only.
 pub(crate) fn answer(health: &Health, telemetry: &Telemetry, request: &Request<Body>) -> Response<Body> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "the admin port only answers GET\n".to_owned(),
-        );
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    let method = request.method();
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let mut response =
+            text(method, StatusCode::METHOD_NOT_ALLOWED, "the admin port only answers GET\n".to_owned());
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     match request.uri().path() {
-        "/" => text(StatusCode::OK, INDEX.to_owned()),
-        "/livez" => text(StatusCode::OK, "alive\n".to_owned()),
+        "/" => text(method, StatusCode::OK, INDEX.to_owned()),
+        "/livez" => text(method, StatusCode::OK, "alive\n".to_owned()),
         "/readyz" => match health.readiness() {
-            Ok(()) => text(StatusCode::OK, "ready\n".to_owned()),
-            Err(reasons) => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("not ready\n{}\n", reasons.join("\n")),
-            ),
+            Ok(()) => text(method, StatusCode::OK, "ready\n".to_owned()),
+            Err(reasons) => {
+                text(method, StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{}\n", reasons.join("\n")))
+            }
         },
         "/metrics" => {
-            let mut response = text(StatusCode::OK, telemetry.render());
+            let mut response = text(method, StatusCode::OK, telemetry.render());
             let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
             response.headers_mut().insert(CONTENT_TYPE, kind);
             response
         }
-        _ => text(StatusCode::NOT_FOUND, format!("no such page; there are\n{INDEX}")),
+        _ => text(method, StatusCode::NOT_FOUND, format!("no such page; there are\n{INDEX}")),
     }
 }
 
-fn text(status: StatusCode, text: String) -> Response<Body> {
-    let mut response = Response::new(Body::new(Full::from(text)));
+/// Text for a person. A HEAD request gets the same head without the body, which HTTP/2 does not leave out by itself.
+pub(crate) fn text(method: &Method, status: StatusCode, text: String) -> Response<Body> {
+    let size = HeaderValue::from(text.len());
+    let body = if *method == Method::HEAD { Body::empty() } else { Body::new(Full::from(text)) };
+    let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    response.headers_mut().insert(CONTENT_LENGTH, size);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

@@ -20,23 +20,15 @@ pub(crate) struct Admission {
 impl Admission {
     pub(crate) fn new(max: usize, telemetry: Telemetry) -> Self {
         let max = max.min(Semaphore::MAX_PERMITS);
-        Self {
-            permits: Arc::new(Semaphore::new(max)),
-            max,
-            telemetry,
-        }
+        Self { permits: Arc::new(Semaphore::new(max)), max, telemetry }
     }
 
     /// A permit, or RESOURCE_EXHAUSTED naming the setting.
     pub(crate) fn admit(&self) -> Result<Permit, Status> {
         self.permits.clone().try_acquire_owned().map_err(|_| {
-            self.telemetry.report(&Event::LimitHit {
-                limit: Limit::ConcurrentRpcs,
-            });
-            let sentence = format!(
-                "the server is at its limit of {} concurrent RPCs (concurrent_rpcs_max)",
-                self.max
-            );
+            self.telemetry.report(&Event::LimitHit { limit: Limit::ConcurrentRpcs });
+            let sentence =
+                format!("the server is at its limit of {} concurrent RPCs (concurrent_rpcs_max)", self.max);
             Status::new(Code::ResourceExhausted, sentence)
         })
     }

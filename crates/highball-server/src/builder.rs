@@ -155,20 +155,15 @@ impl Server {
             telemetry: self.telemetry,
             in_flight: Arc::<InFlight>::default(),
             draining: self.drain.listen(),
+            platform: self.platform,
         };
         Ok(BoundServer::new(Arc::new(host), listeners, admin, self.drain))
     }
 
     async fn listener(&self, role: &str, addr: &ListenAddr) -> Result<Box<dyn Listener>, ServerError> {
         let bound = self.platform.bind(addr).await;
-        let listener = bound.map_err(|source| ListenError {
-            addr: addr.clone(),
-            source,
-        })?;
-        self.telemetry.report(&Event::Listening {
-            role,
-            addr: &listener.local_addr().to_string(),
-        });
+        let listener = bound.map_err(|source| ListenError { addr: addr.clone(), source })?;
+        self.telemetry.report(&Event::Listening { role, addr: &listener.local_addr().to_string() });
         Ok(listener)
     }
 }

@@ -17,12 +17,7 @@ pub struct OpenBox {
 #[must_use]
 pub fn open_boxes(settings: &Settings, listeners: &[ListenAddr]) -> Vec<OpenBox> {
     let mut open = Vec::new();
-    let mut add = |name, what: &str| {
-        open.push(OpenBox {
-            name,
-            what: what.to_owned(),
-        })
-    };
+    let mut add = |name, what: &str| open.push(OpenBox { name, what: what.to_owned() });
     if listeners.iter().all(ListenAddr::is_local) {
         add(
             "tls",
@@ -34,24 +29,11 @@ pub fn open_boxes(settings: &Settings, listeners: &[ListenAddr]) -> Vec<OpenBox>
             "plaintext, and reachable from other machines; listen on 127.0.0.1 or a Unix socket behind a TLS proxy",
         );
     }
-    add(
-        "callers",
-        "anyone who can connect may call every method; callers are not authenticated",
-    );
-    add(
-        "rates",
-        "callers are not rate limited; only concurrency and message sizes are",
-    );
-    add(
-        "connections",
-        "connections are not capped, aged or checked for abuse beyond what h2 does",
-    );
+    add("callers", "anyone who can connect may call every method; callers are not authenticated");
+    add("rates", "callers are not rate limited; only concurrency and message sizes are");
     add("traces", "no traces are exported; trace ids are logged");
     if settings.reflection {
-        add(
-            "reflection",
-            "clients may read the descriptors; turn reflection off",
-        );
+        add("reflection", "clients may read the descriptors; turn reflection off");
     }
     open
 }
@@ -63,15 +45,9 @@ mod tests {
     #[test]
     fn reflection_is_an_open_box_only_when_it_is_on() {
         let local = ["127.0.0.1:1".parse().unwrap()];
-        let has = |settings: &Settings| {
-            open_boxes(settings, &local)
-                .iter()
-                .any(|open| open.name == "reflection")
-        };
+        let has =
+            |settings: &Settings| open_boxes(settings, &local).iter().any(|open| open.name == "reflection");
         assert!(!has(&Settings::default()));
-        assert!(has(&Settings {
-            reflection: true,
-            ..Settings::default()
-        }));
+        assert!(has(&Settings { reflection: true, ..Settings::default() }));
     }
 }

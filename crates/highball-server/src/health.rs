@@ -4,6 +4,7 @@
 //! has begun. A service is ready when the server is and nobody switched it off by name.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
@@ -32,25 +33,23 @@ struct State {
     services: BTreeMap<String, bool>,
     /// What is wrong with each dependency; `None` when it is up.
     dependencies: BTreeMap<String, Option<String>>,
+    /// The whole server was switched off by name.
+    off: bool,
     draining: bool,
 }
 
 impl State {
     fn ready(&self) -> bool {
-        !self.draining && self.dependencies.values().all(Option::is_none)
+        !self.off && !self.draining && self.dependencies.values().all(Option::is_none)
     }
 
     fn status(&self, service: &str) -> Option<ServingStatus> {
         let serving = match service {
             "livez" => true,
             "" | "readyz" => self.ready(),
-            name => self.ready() && *self.services.get(name)?,
+            name => *self.services.get(name)? && self.ready(),
         };
-        Some(if serving {
-            ServingStatus::SERVING
-        } else {
-            ServingStatus::NOT_SERVING
-        })
+        Some(if serving { ServingStatus::SERVING } else { ServingStatus::NOT_SERVING })
     }
 }
 
@@ -64,19 +63,27 @@ impl Health {
     /// Declares that the server is ready only while `name` is up. It starts down, with the reason "starting".
     #[must_use]
     pub fn ready_when(&self, name: impl Into<String>) -> Dependency {
-        let dependency = Dependency {
-            health: self.clone(),
-            name: name.into().into(),
-        };
-        dependency.down("starting");
+        let dependency = Dependency { health: self.clone(), name: name.into().into() };
+        // Declared twice, it stays as it is.
+        self.0.send_if_modified(|state| {
+            let starting = || Some("starting".to_owned());
+            match state.dependencies.entry(dependency.name.to_string()) {
+                Entry::Vacant(vacant) => vacant.insert(starting()).is_some(),
+                Entry::Occupied(_) => false,
+            }
+        });
         dependency
     }
 
-    /// Switches one service on or off by its full name; an unknown one becomes known.
+    /// Switches one service on or off by its full name; an unknown one becomes known. The empty name is the whole server,
+    /// as in every gRPC health library. `livez` and `readyz` follow from the rest and cannot be set.
     pub fn set_serving(&self, service: impl Into<String>, serving: bool) {
         let service = service.into();
-        self.0
-            .send_if_modified(|state| state.services.insert(service, serving) != Some(serving));
+        if service.is_empty() {
+            self.0.send_if_modified(|state| std::mem::replace(&mut state.off, !serving) == serving);
+            return;
+        }
+        self.0.send_if_modified(|state| state.services.insert(service, serving) != Some(serving));
     }
 
     /// Whether the server wants traffic; otherwise every reason why not.
@@ -86,6 +93,9 @@ impl Health {
     pub fn readiness(&self) -> Result<(), Vec<String>> {
         let state = self.0.borrow();
         let mut reasons: Vec<String> = Vec::new();
+        if state.off {
+            reasons.push("switched off".to_owned());
+        }
         if state.draining {
             reasons.push("draining".to_owned());
         }
@@ -123,24 +133,16 @@ impl Health {
     async fn check(&self, inbound: Inbound) -> Result<HealthCheckResponse, Status> {
         let request: HealthCheckRequest = inbound.unary().await?;
         let status = self.0.borrow().status(&request.service);
-        status
-            .map(response)
-            .ok_or_else(|| Status::new(Code::NotFound, "unknown service"))
+        status.map(response).ok_or_else(|| Status::new(Code::NotFound, "unknown service"))
     }
 
     async fn list(&self, inbound: Inbound) -> Result<HealthListResponse, Status> {
         let _: HealthListRequest = inbound.unary().await?;
         let state = self.0.borrow();
-        let names = ["", "livez", "readyz"]
-            .into_iter()
-            .chain(state.services.keys().map(String::as_str));
-        let statuses = names
-            .filter_map(|name| Some((name.to_owned(), response(state.status(name)?))))
-            .collect();
-        let list = HealthListResponse {
-            statuses,
-            ..Default::default()
-        };
+        let names = ["", "livez", "readyz"].into_iter().chain(state.services.keys().map(String::as_str));
+        let statuses =
+            names.filter_map(|name| Some((name.to_owned(), response(state.status(name)?)))).collect();
+        let list = HealthListResponse { statuses, ..Default::default() };
         if list.statuses.len() > LIST_MAX {
             return Err(Status::new(
                 Code::ResourceExhausted,
@@ -153,13 +155,7 @@ impl Health {
     /// The status at once, then every change of it. Changes that come faster than the caller reads are merged into the
     /// latest. Ends UNAVAILABLE when the drain begins, so that the stream does not hold the connection.
     fn watch(&self, service: String, draining: Draining) -> Response<Body> {
-        let watcher = Watcher {
-            ear: self.0.subscribe(),
-            service,
-            draining,
-            sent: None,
-            ended: false,
-        };
+        let watcher = Watcher { ear: self.0.subscribe(), service, draining, sent: None, ended: false };
         message::stream(stream::unfold(watcher, |mut watcher| async move {
             let item = watcher.next().await?;
             Some((item, watcher))
@@ -181,15 +177,14 @@ impl Watcher {
             return None;
         }
         loop {
-            let status = self
-                .ear
-                .borrow_and_update()
-                .status(&self.service)
-                .unwrap_or(ServingStatus::SERVICE_UNKNOWN);
+            let status =
+                self.ear.borrow_and_update().status(&self.service).unwrap_or(ServingStatus::SERVICE_UNKNOWN);
             if self.sent.replace(status) != Some(status) {
                 return Some(Ok(response(status)));
             }
             let changed = tokio::select! {
+                // The last change, to NOT_SERVING, comes together with the drain when there is no lame duck.
+                biased;
                 changed = self.ear.changed() => changed.is_ok(),
                 () = self.draining.begun() => false,
             };
@@ -202,10 +197,7 @@ impl Watcher {
 }
 
 fn response(status: ServingStatus) -> HealthCheckResponse {
-    HealthCheckResponse {
-        status: status.into(),
-        ..Default::default()
-    }
+    HealthCheckResponse { status: status.into(), ..Default::default() }
 }
 
 impl Default for Health {
@@ -239,19 +231,17 @@ impl Dependency {
     }
 
     fn set(&self, down: Option<String>) {
-        self.health
-            .0
-            .send_if_modified(|state| match state.dependencies.get_mut(&*self.name) {
-                Some(now) if *now == down => false,
-                Some(now) => {
-                    *now = down;
-                    true
-                }
-                None => {
-                    state.dependencies.insert(self.name.to_string(), down);
-                    true
-                }
-            });
+        self.health.0.send_if_modified(|state| match state.dependencies.get_mut(&*self.name) {
+            Some(now) if *now == down => false,
+            Some(now) => {
+                *now = down;
+                true
+            }
+            None => {
+                state.dependencies.insert(self.name.to_string(), down);
+                true
+            }
+        });
     }
 }
 
@@ -273,6 +263,11 @@ mod tests {
         health.set_serving("shop.v1.Orders", false);
         assert_eq!(status("shop.v1.Orders"), Some(ServingStatus::NOT_SERVING));
         assert_eq!(status(""), Some(ServingStatus::SERVING));
+        health.set_serving("", false);
+        assert_eq!(health.readiness(), Err(vec!["switched off".to_owned()]));
+        assert_eq!(status(""), Some(ServingStatus::NOT_SERVING));
+        health.set_serving("", true);
+        assert_eq!(health.readiness(), Ok(()));
         health.drain();
         database.up();
         assert_eq!(
@@ -287,20 +282,12 @@ mod tests {
     async fn a_watcher_hears_an_unknown_service_become_known() {
         let health = Health::new();
         let ear = health.0.subscribe();
-        let mut watcher = Watcher {
-            ear,
-            service: "later".into(),
-            draining: Draining::never(),
-            sent: None,
-            ended: false,
-        };
+        let mut watcher =
+            Watcher { ear, service: "later".into(), draining: Draining::never(), sent: None, ended: false };
         let first = watcher.next().await.unwrap().unwrap();
         assert_eq!(first, response(ServingStatus::SERVICE_UNKNOWN));
         health.set_serving("other", true);
         health.set_serving("later", true);
-        assert_eq!(
-            watcher.next().await.unwrap().unwrap(),
-            response(ServingStatus::SERVING)
-        );
+        assert_eq!(watcher.next().await.unwrap().unwrap(), response(ServingStatus::SERVING));
     }
 }

@@ -9,13 +9,14 @@
 //! admin    -> accept -> net::http::drive -> /livez /readyz /metrics
 //! ```
 //!
-//! Invariants: every RPC ends its record exactly once, with the status the caller saw; a panic of the service is INTERNAL
+//! Invariants: every RPC ends its record exactly once, with the status that was sent to its caller; a panic of the service is INTERNAL
 //! and costs neither the connection nor the process; a response always ends with a status; a drain ends at the latest
 //! [`Settings::lame_duck`] + [`Settings::drain_timeout`] + one second after the signal.
 //!
 //! Absent on purpose: it calls nobody (that is the channel), reads no argv, environment or settings file, and touches no
 //! socket itself (that is net). Transport security, authentication and rates have their place in the walk and are not here
-//! yet; [`BoundServer::open_boxes`] says so at every start.
+//! yet; [`BoundServer::open_boxes`] says so at every start. After the signal was handled once, the process's own handling
+//! of SIGTERM and SIGINT stays replaced: what runs after [`BoundServer::run_until_signal`] should be short.
 
 mod accept;
 mod admin;
@@ -42,13 +43,7 @@ pub use run::{BoundServer, DrainReport};
 pub use settings::{Settings, SettingsError};
 
 /// The messages of health and reflection, generated from `proto/`.
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(missing_docs, missing_debug_implementations, unreachable_pub, clippy::all, clippy::pedantic)]
 #[allow(elided_lifetimes_in_paths, let_underscore_drop, unused_qualifications)]
 mod builtin {
     include!(concat!(env!("OUT_DIR"), "/builtin.rs"));

@@ -3,9 +3,10 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use highball_core::{Body, BodyError, Code, Envelopes, Status};
 use highball_telemetry::{Event, Limit, Telemetry};
 use http_body::{Frame, SizeHint};
@@ -16,20 +17,30 @@ pub(crate) struct Received {
     messages: AtomicU64,
     bytes: AtomicU64,
     fault: OnceLock<Status>,
+    /// The walk, which may wait in another task than the one that reads the body.
+    walk: AtomicWaker,
 }
 
 impl Received {
     /// Messages and bytes so far.
     pub(crate) fn totals(&self) -> (u64, u64) {
-        (
-            self.messages.load(Ordering::Relaxed),
-            self.bytes.load(Ordering::Relaxed),
-        )
+        (self.messages.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 
     /// The status the RPC ends with because of what the caller sent, whatever the service makes of its broken body.
     pub(crate) fn fault(&self) -> Option<&Status> {
         self.fault.get()
+    }
+
+    /// Wakes `waker` when there is a fault.
+    pub(crate) fn wake(&self, waker: &Waker) {
+        self.walk.register(waker);
+    }
+
+    /// The first fault is the one that counts.
+    fn set_fault(&self, status: Status) {
+        self.fault.set(status).ok();
+        self.walk.wake();
     }
 }
 
@@ -48,31 +59,22 @@ impl Limited {
         received: Arc<Received>,
         telemetry: Telemetry,
     ) -> Body {
-        Body::new(Self {
-            inner,
-            walker: Envelopes::new(size_bytes_max),
-            received,
-            telemetry,
-        })
+        Body::new(Self { inner, walker: Envelopes::new(size_bytes_max), received, telemetry })
     }
 
     fn fault(&self, status: Status) -> BodyError {
         let error = BodyError::new(status.clone());
-        // The first fault is the one that counts; after it the body yields nothing more.
-        self.received.fault.set(status).ok();
+        // After it the body yields nothing more.
+        self.received.set_fault(status);
         error
     }
 
     fn walk(&mut self, data: &Bytes) -> Result<(), BodyError> {
         let outcome = self.walker.walk(data);
-        self.received
-            .messages
-            .store(self.walker.messages(), Ordering::Relaxed);
+        self.received.messages.store(self.walker.messages(), Ordering::Relaxed);
         self.received.bytes.store(self.walker.bytes(), Ordering::Relaxed);
         outcome.map_err(|oversized| {
-            self.telemetry.report(&Event::LimitHit {
-                limit: Limit::InboundMessageSize,
-            });
+            self.telemetry.report(&Event::LimitHit { limit: Limit::InboundMessageSize });
             self.fault(Status::new(
                 Code::ResourceExhausted,
                 format!("request {oversized} (message_size_bytes_max)"),
@@ -94,7 +96,11 @@ impl http_body::Body for Limited {
         }
         let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            Some(Err(error)) => {
+                // Whatever the service makes of it, nobody is there to hear: gRPC over HTTP/2, "Errors".
+                self.received.set_fault(Status::new(Code::Cancelled, "the caller went away"));
+                return Poll::Ready(Some(Err(error)));
+            }
             None if self.walker.at_boundary() => return Poll::Ready(None),
             None => {
                 let status = Status::new(Code::Internal, "the request ended inside a message");
@@ -129,10 +135,7 @@ mod tests {
         let received = Arc::new(Received::default());
         let inner = Body::new(Full::new(Bytes::from_static(bytes)));
         let body = Limited::wrap(inner, 4, received.clone(), Telemetry::new());
-        (
-            body.collect().await.map(http_body_util::Collected::to_bytes),
-            received,
-        )
+        (body.collect().await.map(http_body_util::Collected::to_bytes), received)
     }
 
     #[tokio::test]

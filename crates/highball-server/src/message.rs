@@ -23,10 +23,7 @@ pub(crate) struct Inbound {
 
 impl Inbound {
     pub(crate) fn new(body: Body) -> Self {
-        Self {
-            body,
-            buffer: BytesMut::new(),
-        }
+        Self { body, buffer: BytesMut::new() }
     }
 
     /// The next message, or `None` when the caller is done. Cancel safe: bytes already read stay in the buffer.
@@ -58,10 +55,7 @@ impl Inbound {
         let [compressed, a, b, c, d] = *prefix;
         let size = u32::from_be_bytes([a, b, c, d]) as usize;
         if compressed != 0 {
-            return Err(Status::new(
-                Code::Unimplemented,
-                "this service takes uncompressed messages only",
-            ));
+            return Err(Status::new(Code::Unimplemented, "this service takes uncompressed messages only"));
         }
         if rest.len() < size {
             return Ok(None);
@@ -72,12 +66,7 @@ impl Inbound {
 
     /// The only message of a unary RPC.
     pub(crate) async fn unary<M: Message>(mut self) -> Result<M, Status> {
-        let violation = || {
-            Status::new(
-                Code::Internal,
-                "cardinality violation: expected one request message",
-            )
-        };
+        let violation = || Status::new(Code::Internal, "cardinality violation: expected one request message");
         let message = self.next().await?.ok_or_else(violation)?;
         match self.next::<M>().await? {
             None => Ok(message),
@@ -98,16 +87,9 @@ pub(crate) fn unary<M: Message + 'static>(outcome: Result<M, Status>) -> Respons
 pub(crate) fn stream<M: Message>(
     messages: impl Stream<Item = Result<M, Status>> + Send + 'static,
 ) -> Response<Body> {
-    let envelopes = messages
-        .map(|message| message.map(|message| seal(&message.encode_to_vec())))
-        .boxed();
-    let mut response = Response::new(Body::new(Outbound {
-        envelopes,
-        ended: false,
-    }));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    let envelopes = messages.map(|message| message.map(|message| seal(&message.encode_to_vec()))).boxed();
+    let mut response = Response::new(Body::new(Outbound { envelopes, ended: false }));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
 

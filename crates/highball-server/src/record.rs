@@ -104,6 +104,8 @@ impl Record {
         self.permit = None;
         self.in_flight.now.fetch_sub(1, Ordering::Relaxed);
         match self.draining.phase() {
+            // Probes and reflection are no work that a drain saves or loses.
+            _ if self.quiet => 0,
             Phase::Forced => self.in_flight.cut.fetch_add(1, Ordering::Relaxed),
             Phase::LameDuck | Phase::Draining => {
                 self.in_flight.finished_in_drain.fetch_add(1, Ordering::Relaxed)

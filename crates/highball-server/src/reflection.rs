@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use buffa::Message as _;
-use buffa_descriptor::generated::descriptor::{FileDescriptorProto, FileDescriptorSet};
-use buffa_descriptor::{DescriptorPool, PoolError};
+use buffa_descriptor::DescriptorPool;
+use buffa_descriptor::generated::descriptor::FileDescriptorProto;
 use futures_util::stream;
-use highball_core::{Body, Code};
+use highball_core::{Body, Code, Status};
+use highball_net::Draining;
 use http::{Request, Response};
 
 use crate::builtin::grpc::reflection::v1::server_reflection_request::MessageRequest;
@@ -18,32 +19,13 @@ use crate::builtin::grpc::reflection::v1::{
 };
 use crate::message::{self, Inbound};
 
-/// Adds an encoded `FileDescriptorSet` to a pool, leaving out files the pool already has.
-pub(crate) fn merge(
-    pool: &mut DescriptorPool,
-    set: &[u8],
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut set = FileDescriptorSet::decode_from_slice(set)?;
-    set.file.retain(|file| {
-        file.name
-            .as_deref()
-            .is_none_or(|name| pool.file_by_name(name).is_none())
-    });
-    pool.add_file_descriptor_set(set).map_err(|e: PoolError| e.into())
-}
-
-/// Answers one `ServerReflectionInfo` stream: each question in order, until the caller is done.
-pub(crate) fn call(pool: &Arc<DescriptorPool>, request: Request<Body>) -> Response<Body> {
-    let dialogue = Dialogue {
-        pool: pool.clone(),
-        inbound: Inbound::new(request.into_body()),
-        sent: HashSet::new(),
-    };
+/// Answers one `ServerReflectionInfo` stream: each question in order, until the caller is done or the drain begins.
+pub(crate) fn call(pool: &Arc<DescriptorPool>, draining: Draining, request: Request<Body>) -> Response<Body> {
+    let inbound = Inbound::new(request.into_body());
+    let dialogue = Dialogue { pool: pool.clone(), inbound, draining, sent: HashSet::new(), ended: false };
     message::stream(stream::unfold(dialogue, |mut dialogue| async move {
-        let answer = match dialogue.inbound.next().await.transpose()? {
-            Ok(question) => Ok(dialogue.answer(question)),
-            Err(status) => Err(status),
-        };
+        let answer = dialogue.next().await?;
+        dialogue.ended = answer.is_err();
         Some((answer, dialogue))
     }))
 }
@@ -51,11 +33,27 @@ pub(crate) fn call(pool: &Arc<DescriptorPool>, request: Request<Body>) -> Respon
 struct Dialogue {
     pool: Arc<DescriptorPool>,
     inbound: Inbound,
+    draining: Draining,
     /// Files this caller has; bounded by the files in the pool.
     sent: HashSet<String>,
+    ended: bool,
 }
 
 impl Dialogue {
+    async fn next(&mut self) -> Option<Result<ServerReflectionResponse, Status>> {
+        if self.ended {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            () = self.draining.begun() => Some(Err(Status::new(Code::Unavailable, "the server is shutting down"))),
+            question = self.inbound.next() => match question {
+                Ok(question) => question.map(|question| Ok(self.answer(question))),
+                Err(status) => Some(Err(status)),
+            },
+        }
+    }
+
     fn answer(&mut self, question: ServerReflectionRequest) -> ServerReflectionResponse {
         let answer = match &question.message_request {
             Some(MessageRequest::FileByFilename(name)) => self.files(|pool| pool.file_by_name(name)),
@@ -96,11 +94,7 @@ impl Dialogue {
                 imports.extend(file.dependency.iter().cloned());
             }
         }
-        FileDescriptorResponse {
-            file_descriptor_proto: files,
-            ..Default::default()
-        }
-        .into()
+        FileDescriptorResponse { file_descriptor_proto: files, ..Default::default() }.into()
     }
 
     fn extension_numbers(&self, name: &str) -> MessageResponse {
@@ -124,19 +118,11 @@ impl Dialogue {
             name: service.full_name().to_owned(),
             ..Default::default()
         };
-        ListServiceResponse {
-            service: self.pool.services().iter().map(name).collect(),
-            ..Default::default()
-        }
-        .into()
+        ListServiceResponse { service: self.pool.services().iter().map(name).collect(), ..Default::default() }
+            .into()
     }
 }
 
 fn refuse(code: Code, message: &str) -> MessageResponse {
-    ErrorResponse {
-        error_code: code as i32,
-        error_message: message.to_owned(),
-        ..Default::default()
-    }
-    .into()
+    ErrorResponse { error_code: code as i32, error_message: message.to_owned(), ..Default::default() }.into()
 }

@@ -1,74 +1,81 @@
 //! The response on its way out: guarded, bounded, and made genuine gRPC.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use highball_core::status::{DETAILS, MESSAGE, STATUS};
-use highball_core::{Body, BodyError, Code, Dialect, Status};
+use highball_core::{Body, BodyError, Code, Deadline, Dialect, Status};
+use highball_net::Life;
 use highball_telemetry::{Event, Limit};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body::{Frame, SizeHint};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use tokio::time::Instant;
 
 use crate::record::Record;
-use crate::stop::{Stop, caught};
+use crate::stop::{Stop, caught, expired};
 
 /// Makes the service's response what gRPC over HTTP/2 asks for, and lets the record travel in its body.
 ///
 /// An error that is known before the first message becomes a genuine trailers-only response, also when the service put
 /// its status into a head that does not end the stream, because clients look for details there and nowhere else. Nothing
 /// waits for that: a first frame that is not ready leaves the head free to go.
-pub(crate) async fn normalise(response: Response<Body>, record: Record, stop: Stop) -> Response<Body> {
+pub(crate) async fn normalise(
+    response: Response<Body>,
+    record: Record,
+    stop: Stop,
+    write_stall: Duration,
+) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     let in_head = Status::from_headers(&head.headers);
     if in_head.is_none() && (head.status != StatusCode::OK || Dialect::recognise(&head.headers).is_none()) {
-        let what = format!(
-            "the service answered HTTP {} without a gRPC status",
-            head.status.as_u16()
-        );
-        record.telemetry.report(&Event::HandlerMisbehaved {
-            method: record.label(),
-            what: &what,
-        });
+        let what = format!("the service answered HTTP {} without a gRPC status", head.status.as_u16());
+        record.telemetry.report(&Event::HandlerMisbehaved { method: record.label(), what: &what });
         return record.refuse(Status::new(Code::from_http(head.status), what));
     }
     head.status = StatusCode::OK;
     let status_in_head = take_status(&mut head.headers);
     let must_wait = !status_in_head.is_empty();
-    let mut body = Outbound {
-        inner: Some(body),
-        status_in_head,
-        record,
-        stop,
-        first: None,
-    };
-    let first = if must_wait {
-        Some(body.frame().await)
-    } else {
-        body.frame().now_or_never()
-    };
-    match first.map(|frame| frame.transpose()) {
-        None => {}
-        Some(Ok(Some(frame))) => match frame.into_trailers() {
-            Ok(trailers) => {
-                head.headers.extend(trailers);
+    let life = Life::current();
+    let mut body =
+        Outbound { inner: Some(body), status_in_head, record, stop, write_stall, life, first: None };
+    let first = if must_wait { Some(body.frame().await) } else { body.frame().now_or_never() };
+    // `Outbound` ends every stream with trailers and never fails, so there is nothing but frames to see.
+    if let Some(Some(Ok(frame))) = first {
+        match frame.into_trailers() {
+            Ok(trailers) if may_merge(&head.headers, &trailers) => {
+                for (name, value) in &trailers {
+                    if name != CONTENT_TYPE {
+                        head.headers.append(name, value.clone());
+                    }
+                }
                 return Response::from_parts(head, Body::empty());
             }
+            Ok(trailers) => body.first = Some(Frame::trailers(trailers)),
             Err(frame) => body.first = Some(frame),
-        },
-        // `Outbound` ends every stream with trailers and never fails, so there is nothing else to see.
-        Some(Ok(None) | Err(_)) => {}
+        }
     }
     Response::from_parts(head, Body::new(body))
+}
+
+/// Whether head and trailers may become one block: always for an error, whose details must be found there; for OK only
+/// when the service put no metadata of its own into the head, because it would arrive as trailing metadata.
+fn may_merge(head: &HeaderMap, trailers: &HeaderMap) -> bool {
+    let ok = trailers.get(STATUS).is_some_and(|status| Code::from_header(status) == Code::Ok);
+    let plain = |name: &HeaderName| {
+        *name == CONTENT_TYPE || matches!(name.as_str(), "grpc-encoding" | "grpc-accept-encoding" | "date")
+    };
+    !ok || head.keys().all(plain)
 }
 
 /// Moves the status out of a head, with what would contradict the body we send.
 fn take_status(headers: &mut HeaderMap) -> HeaderMap {
     headers.remove(CONTENT_LENGTH);
-    if !headers.contains_key(CONTENT_TYPE) {
+    if Dialect::recognise(headers).is_none() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     }
     let taken = [STATUS, MESSAGE, DETAILS].map(|name| headers.remove(&name).map(|value| (name, value)));
@@ -82,15 +89,24 @@ struct Outbound {
     status_in_head: HeaderMap,
     record: Record,
     stop: Stop,
+    /// How long the caller may leave a frame of ours untaken.
+    write_stall: Duration,
+    life: Life,
     first: Option<Frame<Bytes>>,
 }
 
 impl Outbound {
     /// Ends the stream with a status of ours. Dropping the service's body cancels what it was doing.
     fn end(&mut self, status: &Status) -> Frame<Bytes> {
-        self.inner = None;
+        self.release();
         self.record.end(status);
         Frame::trailers(status.to_trailers())
+    }
+
+    /// Drops the service's body, which may panic; the RPC has its status already.
+    fn release(&mut self) {
+        let body = self.inner.take();
+        caught(&self.record, || drop(body)).ok();
     }
 
     /// Ends the stream with the service's own trailers.
@@ -100,21 +116,19 @@ impl Outbound {
         }
         let Some(status) = Status::from_headers(&trailers) else {
             self.misbehaved("the response ended without a status");
-            return self.end(&Status::new(
-                Code::Unknown,
-                "the service ended the response without a status",
-            ));
+            return self.end(&Status::new(Code::Unknown, "the service ended the response without a status"));
         };
-        self.inner = None;
+        if !self.record.sent.at_boundary() {
+            self.misbehaved("the response ended inside a message");
+            return self.end(&Status::new(Code::Internal, "internal error"));
+        }
+        self.release();
         self.record.end(&status);
         Frame::trailers(trailers)
     }
 
     fn misbehaved(&self, what: &str) {
-        self.record.telemetry.report(&Event::HandlerMisbehaved {
-            method: self.record.label(),
-            what,
-        });
+        self.record.telemetry.report(&Event::HandlerMisbehaved { method: self.record.label(), what });
     }
 
     /// Counts and bounds a data frame.
@@ -122,13 +136,41 @@ impl Outbound {
         match self.record.sent.walk(&data) {
             Ok(()) => Frame::data(data),
             Err(oversized) => {
-                self.record.telemetry.report(&Event::LimitHit {
-                    limit: Limit::OutboundMessageSize,
-                });
+                self.record.telemetry.report(&Event::LimitHit { limit: Limit::OutboundMessageSize });
                 let sentence = format!("response {oversized} (message_size_bytes_max)");
                 self.end(&Status::new(Code::ResourceExhausted, sentence))
             }
         }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+        if let Some(frame) = self.first.take() {
+            return Poll::Ready(Some(frame));
+        }
+        // A stream that always has the next message ready would never reach the poll below.
+        let stop = self.stop.now();
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        if let Some(status) = stop {
+            return Poll::Ready(Some(self.end(&status)));
+        }
+        let frame = match caught(&self.record, || Pin::new(inner).poll_frame(cx)) {
+            Err(status) => self.end(&status),
+            Ok(Poll::Pending) => {
+                let status = ready!(self.stop.poll(cx));
+                self.end(&status)
+            }
+            Ok(Poll::Ready(Some(Ok(frame)))) => match frame.into_data().map_err(Frame::into_trailers) {
+                Ok(data) => self.data(data),
+                Err(trailers) => self.finish(trailers.unwrap_or_default()),
+            },
+            // The service may fail its body because the request broke a rule.
+            Ok(Poll::Ready(Some(Err(error)))) => match self.stop.now() {
+                Some(status) => self.end(&status),
+                None => self.broken(&error),
+            },
+            Ok(Poll::Ready(None)) => self.finish(HeaderMap::new()),
+        };
+        Poll::Ready(Some(frame))
     }
 
     fn broken(&mut self, error: &BodyError) -> Frame<Bytes> {
@@ -145,35 +187,15 @@ impl http_body::Body for Outbound {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        if let Some(frame) = this.first.take() {
-            return Poll::Ready(Some(Ok(frame)));
+        // hyper polls only while the caller's window has room: being polled is a sign that it reads.
+        self.life.limit(None);
+        let frame = ready!(self.poll_next(cx));
+        if frame.as_ref().is_some_and(Frame::is_data) {
+            let stalled = Instant::now() + self.write_stall;
+            let deadline = self.stop.deadline().map(Deadline::at);
+            self.life.limit(Some(deadline.map_or(stalled, |deadline| deadline.min(stalled))));
         }
-        let Some(inner) = &mut this.inner else {
-            return Poll::Ready(None);
-        };
-        // A stream that always has the next message ready would never reach the poll below.
-        if let Some(status) = this.stop.now() {
-            return Poll::Ready(Some(Ok(this.end(&status))));
-        }
-        let frame = match caught(&this.record, || Pin::new(inner).poll_frame(cx)) {
-            Err(status) => this.end(&status),
-            Ok(Poll::Pending) => match this.stop.poll(cx) {
-                Poll::Ready(status) => this.end(&status),
-                Poll::Pending => return Poll::Pending,
-            },
-            Ok(Poll::Ready(Some(Ok(frame)))) => match frame.into_data().map_err(Frame::into_trailers) {
-                Ok(data) => this.data(data),
-                Err(trailers) => this.finish(trailers.unwrap_or_default()),
-            },
-            // The service may fail its body because the request broke a rule.
-            Ok(Poll::Ready(Some(Err(error)))) => match this.stop.now() {
-                Some(status) => this.end(&status),
-                None => this.broken(&error),
-            },
-            Ok(Poll::Ready(None)) => this.finish(HeaderMap::new()),
-        };
-        Poll::Ready(Some(Ok(frame)))
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -183,5 +205,24 @@ impl http_body::Body for Outbound {
     fn size_hint(&self) -> SizeHint {
         // An exact size would become a content-length, which a status cut short would belie.
         SizeHint::default()
+    }
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        if self.life.is_over() {
+            let status = match self.stop.deadline().filter(|deadline| deadline.has_passed()) {
+                Some(deadline) => expired(deadline),
+                None => {
+                    self.record.telemetry.report(&Event::LimitHit { limit: Limit::WriteStall });
+                    Status::new(
+                        Code::Cancelled,
+                        "the caller did not read its response (connection.write_stall)",
+                    )
+                }
+            };
+            self.record.end(&status);
+        }
+        self.release();
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use highball_core::deadline::parse_timeout;
 use highball_core::{Body, Connection, Deadline, DeadlineOrigin, Dialect, Method, MethodKind, Rpc};
-use highball_net::Draining;
+use highball_net::{Draining, Platform};
 use highball_telemetry::{Event, Telemetry, TraceId};
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
@@ -19,7 +19,7 @@ use crate::limit::Limited;
 use crate::methods::{Methods, ServedBy};
 use crate::record::{InFlight, Record, Start};
 use crate::stop::Stop;
-use crate::{Settings, reflection, response};
+use crate::{Settings, admin, reflection, response};
 
 /// The hosted service behind the one door, boxed once.
 pub(crate) type Hosted = BoxCloneSyncService<Request<Body>, Response<Body>, std::convert::Infallible>;
@@ -33,7 +33,9 @@ pub(crate) struct Host {
     pub(crate) health: Health,
     pub(crate) telemetry: Telemetry,
     pub(crate) in_flight: Arc<InFlight>,
+    /// The phases of the whole server; an RPC hears those of its connection.
     pub(crate) draining: Draining,
+    pub(crate) platform: Arc<dyn Platform>,
 }
 
 /// Answers one request. Infallible: every failure is a response, and every RPC ends its record exactly once.
@@ -43,44 +45,32 @@ pub(crate) struct Host {
 pub(crate) async fn handle(
     host: Arc<Host>,
     connection: Arc<Connection>,
+    draining: Draining,
     request: Request<Body>,
 ) -> Response<Body> {
     // Recognise. What is not an RPC gets an HTTP answer and no record.
     let (dialect, method) = match recognise(&request) {
         Ok(recognised) => recognised,
-        Err(refusal) => return refusal.respond(&host.telemetry),
+        Err(refusal) => return refusal.respond(request.method(), &host.telemetry),
     };
     let entry = host.methods.find(&method);
     let builtin = entry.served_by != ServedBy::Hosted;
+    let probe = entry.served_by == ServedBy::Health && entry.kind == MethodKind::Unary;
 
     // Start the record, with the deadline parsed, clamped or defaulted.
     let started = Instant::now();
     let timeout = parse_timeout(request.headers());
-    let deadline = timeout
-        .as_ref()
-        .ok()
-        .and_then(|asked| decide(&host.settings, entry.kind, started, *asked));
-    let rpc = Rpc {
-        method,
-        kind: entry.kind,
-        dialect,
-        deadline,
-        started,
-        connection,
-    };
-    let mut record = Record::start(
-        rpc.clone(),
-        &host.record(&entry.meter, request.headers(), builtin),
-    );
+    let deadline =
+        timeout.as_ref().ok().and_then(|asked| decide(&host.settings, entry.kind, started, *asked));
+    let rpc = Rpc { method, kind: entry.kind, dialect, deadline, started, connection };
+    let mut record = Record::start(rpc.clone(), &host.record(&entry.meter, request.headers(), builtin));
     if let Err(malformed) = timeout {
-        return record.refuse(highball_core::Status::new(
-            highball_core::Code::Internal,
-            malformed.to_string(),
-        ));
+        return record
+            .refuse(highball_core::Status::new(highball_core::Code::Internal, malformed.to_string()));
     }
 
     // Admit. Probes must not fail because the server is busy.
-    if !builtin {
+    if !probe {
         match host.admission.admit() {
             Ok(permit) => record.hold(permit),
             Err(status) => return record.refuse(status),
@@ -88,37 +78,36 @@ pub(crate) async fn handle(
     }
 
     // Limit the body.
-    let request = limited(request, rpc, &host, &record);
+    let request = limited(request, rpc, &draining, &host, &record);
 
     // The service, until the deadline, with panics caught.
-    let mut stop = Stop::new(&record, host.draining.clone());
-    let answer = stop.guard(&record, host.answer(entry.served_by, request)).await;
+    let mut stop = Stop::new(&record, draining.clone());
+    let answer = stop.guard(&record, host.answer(entry.served_by, draining, request)).await;
 
     // Normalise; the record travels in the body and ends with it.
     match answer {
-        Ok(answer) => response::normalise(answer, record, stop).await,
+        Ok(answer) => response::normalise(answer, record, stop, host.settings.connection.write_stall).await,
         Err(status) => record.refuse(status),
     }
 }
 
 impl Host {
-    async fn answer(&self, served_by: ServedBy, request: Request<Body>) -> Response<Body> {
+    async fn answer(
+        &self,
+        served_by: ServedBy,
+        draining: Draining,
+        request: Request<Body>,
+    ) -> Response<Body> {
         match served_by {
             ServedBy::Hosted => match self.service.clone().oneshot(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
             },
             ServedBy::Health => {
-                let method = request
-                    .uri()
-                    .path()
-                    .rsplit('/')
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned();
-                self.health.call(&method, self.draining.clone(), request).await
+                let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+                self.health.call(&method, draining, request).await
             }
-            ServedBy::Reflection => reflection::call(self.methods.pool(), request),
+            ServedBy::Reflection => reflection::call(self.methods.pool(), draining, request),
         }
     }
 
@@ -142,9 +131,7 @@ impl Host {
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("Host").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -165,9 +152,17 @@ fn decide(
     Some(Deadline::after(started, allowed, origin))
 }
 
-fn limited(request: Request<Body>, rpc: Rpc, host: &Host, record: &Record) -> Request<Body> {
+fn limited(
+    request: Request<Body>,
+    rpc: Rpc,
+    draining: &Draining,
+    host: &Host,
+    record: &Record,
+) -> Request<Body> {
     let (mut head, body) = request.into_parts();
     head.extensions.insert(rpc);
+    // A long stream ends by it when its connection or the server goes away.
+    head.extensions.insert(draining.clone());
     let max = host.settings.message_size_bytes_max;
     let body = Limited::wrap(body, max, record.received.clone(), host.telemetry.clone());
     Request::from_parts(head, body)
@@ -187,42 +182,24 @@ fn recognise(request: &Request<Body>) -> Result<(Dialect, Method), Refusal> {
         "this port speaks gRPC over HTTP/2: send content-type application/grpc",
     ))?;
     if request.version() != http::Version::HTTP_2 {
-        return Err(refusal(
-            StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            "gRPC needs HTTP/2",
-        ));
+        return Err(refusal(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "gRPC needs HTTP/2"));
     }
     if request.method() != http::Method::POST {
-        return Err(refusal(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "gRPC requests are POST requests",
-        ));
+        return Err(refusal(StatusCode::METHOD_NOT_ALLOWED, "gRPC requests are POST requests"));
     }
     let path = request.uri().path_and_query();
     let method = path.and_then(|path| Method::parse(path).ok());
-    let method = method.ok_or(refusal(
-        StatusCode::NOT_FOUND,
-        "expected a path of /package.Service/Method",
-    ))?;
+    let method =
+        method.ok_or(refusal(StatusCode::NOT_FOUND, "expected a path of /package.Service/Method"))?;
     Ok((dialect, method))
 }
 
 impl Refusal {
-    fn respond(self, telemetry: &Telemetry) -> Response<Body> {
-        telemetry.report(&Event::RequestRefused {
-            status: self.status.as_u16(),
-            why: self.why,
-        });
-        let mut response = Response::new(Body::new(http_body_util::Full::from(format!("{}\n", self.why))));
-        *response.status_mut() = self.status;
-        response.headers_mut().insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; charset=utf-8"),
-        );
+    fn respond(self, method: &http::Method, telemetry: &Telemetry) -> Response<Body> {
+        telemetry.report(&Event::RequestRefused { status: self.status.as_u16(), why: self.why });
+        let mut response = admin::text(method, self.status, format!("{}\n", self.why));
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("POST"));
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         }
         response
     }
@@ -238,35 +215,15 @@ mod tests {
         let settings = Settings::default();
         let seconds = Duration::from_secs;
         for (kind, asked, want) in [
-            (
-                MethodKind::Unary,
-                None,
-                Some((seconds(30), DeadlineOrigin::ServerDefault)),
-            ),
-            (
-                MethodKind::Unary,
-                Some(seconds(5)),
-                Some((seconds(5), DeadlineOrigin::Caller)),
-            ),
-            (
-                MethodKind::Unary,
-                Some(seconds(9000)),
-                Some((seconds(300), DeadlineOrigin::ServerCap)),
-            ),
+            (MethodKind::Unary, None, Some((seconds(30), DeadlineOrigin::ServerDefault))),
+            (MethodKind::Unary, Some(seconds(5)), Some((seconds(5), DeadlineOrigin::Caller))),
+            (MethodKind::Unary, Some(seconds(9000)), Some((seconds(300), DeadlineOrigin::ServerCap))),
             (MethodKind::Streaming, None, None),
-            (
-                MethodKind::Streaming,
-                Some(seconds(9000)),
-                Some((seconds(9000), DeadlineOrigin::Caller)),
-            ),
+            (MethodKind::Streaming, Some(seconds(9000)), Some((seconds(9000), DeadlineOrigin::Caller))),
             (MethodKind::Unknown, None, None),
         ] {
             let decided = decide(&settings, kind, Instant::now(), asked);
-            assert_eq!(
-                decided.map(|d| (d.allowed(), d.origin())),
-                want,
-                "{kind:?} {asked:?}"
-            );
+            assert_eq!(decided.map(|d| (d.allowed(), d.origin())), want, "{kind:?} {asked:?}");
         }
     }
 }

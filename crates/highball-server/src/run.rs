@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use highball_core::{Body, Connection};
+use highball_net::caps::Caps;
 use highball_net::{Drain, Draining, ListenAddr, Listener, Phase, Tasks};
 use highball_telemetry::Event;
 use http::Request;
@@ -22,6 +23,9 @@ use crate::{Settings, admin, rpc};
 /// After force, the time connections get to carry their last frames out before their tasks are aborted. Longer than the
 /// connection's own farewell, which is the orderly way.
 const ABORT_AFTER: Duration = Duration::from_secs(1);
+
+/// Connections to the admin port.
+const ADMIN_CONNECTIONS_MAX: usize = 256;
 
 /// A server that holds its addresses and serves nothing yet.
 #[must_use = "a bound server serves nothing until it is run"]
@@ -39,21 +43,13 @@ impl BoundServer {
         admin: Option<Box<dyn Listener>>,
         drain: Arc<Drain>,
     ) -> Self {
-        Self {
-            host,
-            listeners,
-            admin,
-            drain,
-        }
+        Self { host, listeners, admin, drain }
     }
 
     /// Where it listens for RPCs, with the ports the system chose.
     #[must_use]
     pub fn addrs(&self) -> Vec<ListenAddr> {
-        self.listeners
-            .iter()
-            .map(|listener| listener.local_addr())
-            .collect()
+        self.listeners.iter().map(|listener| listener.local_addr()).collect()
     }
 
     /// Where the admin port is.
@@ -100,12 +96,7 @@ impl BoundServer {
     /// # Cancel safety
     /// Dropping the future closes every connection at once.
     pub async fn run(self, stop: impl Future<Output = ()>) -> DrainReport {
-        let Self {
-            host,
-            listeners,
-            admin,
-            drain,
-        } = self;
+        let Self { host, listeners, admin, drain } = self;
         let (loops, connections, admin_tasks) = (Tasks::new(), Tasks::new(), Tasks::new());
         let ends = Arc::new(Ends::default());
         let acceptor = Arc::new(rpc_acceptor(&host, &connections, &ends));
@@ -115,9 +106,13 @@ impl BoundServer {
         if let Some(listener) = admin {
             admin_tasks.spawn(Arc::new(admin_acceptor(&host, &admin_tasks)).run(listener));
         }
-        stop.await;
-
         let draining = drain.listen();
+        tokio::select! {
+            () = stop => {}
+            // Somebody else who holds the drain has begun it.
+            () = draining.reached(Phase::LameDuck) => {}
+        }
+        let cut_before = ends.cut.load(Ordering::Relaxed);
         let started = Instant::now();
         let enter = |phase, name| {
             drain.advance(phase);
@@ -146,32 +141,27 @@ impl BoundServer {
             // Whatever is left then never took its last frames.
             timeout(ABORT_AFTER, connections.finished()).await.ok();
         }
-        let aborted = connections.running() as u64;
         connections.abort_all();
         connections.finished().await;
-        report(&host, &ends, aborted, started.elapsed())
+        // The streams of an aborted connection are dropped by the runtime soon after it; the report must have them all.
+        let patience = Instant::now() + ABORT_AFTER;
+        while host.in_flight.now() > 0 && Instant::now() < patience {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let connections_cut = ends.cut.load(Ordering::Relaxed) - cut_before;
+        report(&host, connections_cut, started.elapsed())
     }
 }
 
-fn report(host: &Host, ends: &Ends, aborted: u64, took: Duration) -> DrainReport {
+fn report(host: &Host, connections_cut: u64, took: Duration) -> DrainReport {
     let report = DrainReport {
         finished: host.in_flight.finished_in_drain(),
         cut: host.in_flight.cut(),
-        connections_cut: ends.cut.load(Ordering::Relaxed) + aborted,
+        connections_cut,
         took,
     };
-    let DrainReport {
-        finished,
-        cut,
-        connections_cut,
-        took,
-    } = report;
-    host.telemetry.report(&Event::Drained {
-        finished,
-        cut,
-        connections_cut,
-        took,
-    });
+    let DrainReport { finished, cut, connections_cut, took } = report;
+    host.telemetry.report(&Event::Drained { finished, cut, connections_cut, took });
     report
 }
 
@@ -179,16 +169,19 @@ fn rpc_acceptor(
     host: &Arc<Host>,
     connections: &Tasks,
     ends: &Arc<Ends>,
-) -> Acceptor<impl Fn(Arc<Connection>, Request<Body>) -> RpcFuture + Clone + Send + Sync + 'static> {
+) -> Acceptor<impl Fn(Arc<Connection>, Draining, Request<Body>) -> RpcFuture + Clone + Send + Sync + 'static>
+{
     let handle = host.clone();
     Acceptor {
         settings: host.settings.connection.clone(),
+        platform: host.platform.clone(),
+        caps: Caps::new(host.settings.connections_max, host.settings.connections_per_peer_max),
         telemetry: host.telemetry.clone(),
         draining: host.draining.clone(),
         connections: connections.spawner(),
         ends: ends.clone(),
-        service: move |connection, request| -> RpcFuture {
-            Box::pin(rpc::handle(handle.clone(), connection, request))
+        service: move |connection, draining, request| -> RpcFuture {
+            Box::pin(rpc::handle(handle.clone(), connection, draining, request))
         },
     }
 }
@@ -201,7 +194,7 @@ fn admin_acceptor(
     host: &Arc<Host>,
     tasks: &Tasks,
 ) -> Acceptor<
-    impl Fn(Arc<Connection>, Request<Body>) -> std::future::Ready<http::Response<Body>>
+    impl Fn(Arc<Connection>, Draining, Request<Body>) -> std::future::Ready<http::Response<Body>>
     + Clone
     + Send
     + Sync
@@ -210,11 +203,14 @@ fn admin_acceptor(
     let (health, telemetry) = (host.health.clone(), host.telemetry.clone());
     Acceptor {
         settings: highball_net::http::Settings::default(),
+        platform: host.platform.clone(),
+        // A scraper and a few people; the bound is there so that nobody can use up the process through this door.
+        caps: Caps::new(ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_MAX),
         telemetry: host.telemetry.clone(),
         draining: Draining::never(),
         connections: tasks.spawner(),
         ends: Arc::default(),
-        service: move |_, request: Request<Body>| {
+        service: move |_, _, request: Request<Body>| {
             std::future::ready(admin::answer(&health, &telemetry, &request))
         },
     }
@@ -222,9 +218,7 @@ fn admin_acceptor(
 
 impl fmt::Debug for BoundServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BoundServer")
-            .field("addrs", &self.addrs())
-            .finish_non_exhaustive()
+        f.debug_struct("BoundServer").field("addrs", &self.addrs()).finish_non_exhaustive()
     }
 }
 
@@ -235,10 +229,7 @@ struct Signals {
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     async fn next(&mut self) {
@@ -263,21 +254,17 @@ pub struct DrainReport {
 }
 
 impl DrainReport {
-    /// 0 when no RPC was cut, 1 otherwise.
+    /// 0 when nothing was cut, 1 otherwise. A connection counts too: a response that its caller had not read may have been
+    /// in it, and the RPC was over when its last byte was handed to HTTP/2.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        u8::from(self.cut > 0)
+        u8::from(self.cut > 0 || self.connections_cut > 0)
     }
 }
 
 impl fmt::Display for DrainReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            finished,
-            cut,
-            connections_cut,
-            took,
-        } = self;
+        let Self { finished, cut, connections_cut, took } = self;
         write!(
             f,
             "drained in {took:.1?}: {finished} RPCs finished, {cut} cut; {connections_cut} connections cut"

@@ -14,6 +14,10 @@ pub struct Settings {
     /// RPCs this process works on at once; one more is RESOURCE_EXHAUSTED at once, nothing queues. Default 10,000.
     /// Health checks are not counted: a full server is not a dead one.
     pub concurrent_rpcs_max: usize,
+    /// Connections of all clients together; one more is closed at once. Default 10,000.
+    pub connections_max: usize,
+    /// Connections of one address; one more is closed at once. Default 1,000. Unix sockets have no address.
+    pub connections_per_peer_max: usize,
     /// Deadline of a unary RPC whose caller set none. Default 30 s. Streams have none unless their caller sets one.
     pub deadline_default: Duration,
     /// Longest deadline a caller of a unary RPC may ask for. Default 5 min.
@@ -34,6 +38,8 @@ impl Default for Settings {
         Self {
             message_size_bytes_max: 4 << 20,
             concurrent_rpcs_max: 10_000,
+            connections_max: 10_000,
+            connections_per_peer_max: 1000,
             deadline_default: Duration::from_secs(30),
             deadline_cap: Duration::from_secs(300),
             lame_duck: Duration::from_secs(2),
@@ -50,21 +56,24 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] with a sentence per problem, each naming the setting and the fix.
     pub fn check(&self) -> Result<(), SettingsError> {
-        let positive = |problem: &str| format!("{problem} is 0; set it to at least 1");
         let mut problems = Vec::new();
-        if self.message_size_bytes_max == 0 {
-            problems.push(positive("message_size_bytes_max"));
+        for (name, value) in [
+            ("message_size_bytes_max", self.message_size_bytes_max),
+            ("concurrent_rpcs_max", self.concurrent_rpcs_max),
+            ("connections_max", self.connections_max),
+            ("connections_per_peer_max", self.connections_per_peer_max),
+            ("connection.concurrent_streams_max", self.connection.concurrent_streams_max as usize),
+            ("connection.header_list_size_bytes_max", self.connection.header_list_size_bytes_max as usize),
+            ("connection.send_buffer_size_bytes_max", self.connection.send_buffer_size_bytes_max),
+        ] {
+            if value == 0 {
+                problems.push(format!("{name} is 0; set it to at least 1"));
+            }
         }
         if self.message_size_bytes_max > u32::MAX as usize {
             problems.push(
                 "message_size_bytes_max is larger than gRPC's 4 GiB prefix can say; lower it".to_owned(),
             );
-        }
-        if self.concurrent_rpcs_max == 0 {
-            problems.push(positive("concurrent_rpcs_max"));
-        }
-        if self.connection.concurrent_streams_max == 0 {
-            problems.push(positive("connection.concurrent_streams_max"));
         }
         if self.deadline_default.is_zero() {
             problems.push(
@@ -73,15 +82,10 @@ impl Settings {
         }
         if self.deadline_default > self.deadline_cap {
             let (default, cap) = (self.deadline_default, self.deadline_cap);
-            problems.push(format!(
-                "deadline_default {default:?} exceeds deadline_cap {cap:?}; raise the cap"
-            ));
+            problems
+                .push(format!("deadline_default {default:?} exceeds deadline_cap {cap:?}; raise the cap"));
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(SettingsError(problems))
-        }
+        if problems.is_empty() { Ok(()) } else { Err(SettingsError(problems)) }
     }
 
     /// The limits in force, as name and value, for the start banner and the admin port.
@@ -92,21 +96,24 @@ impl Settings {
             ("message size, each way", size(self.message_size_bytes_max)),
             ("concurrent RPCs", self.concurrent_rpcs_max.to_string()),
             (
-                "streams per connection",
-                self.connection.concurrent_streams_max.to_string(),
+                "connections, total / per peer",
+                format!("{} / {}", self.connections_max, self.connections_per_peer_max),
             ),
-            (
-                "header list",
-                size(self.connection.header_list_size_bytes_max as usize),
-            ),
+            ("streams per connection", self.connection.concurrent_streams_max.to_string()),
+            ("header list", size(self.connection.header_list_size_bytes_max as usize)),
+            ("idle / age ±10 % / grace", {
+                let connection = &self.connection;
+                format!("{:?} / {:?} / {:?}", connection.idle_max, connection.age_max, connection.age_grace)
+            }),
+            ("keepalive, time / timeout", {
+                format!("{:?} / {:?}", self.connection.keepalive_time, self.connection.keepalive_timeout)
+            }),
+            ("client pings, at most every", format!("{:?}", self.connection.rules.ping_interval_min)),
             (
                 "unary deadline, default / cap",
                 format!("{:?} / {:?}", self.deadline_default, self.deadline_cap),
             ),
-            (
-                "lame duck / drain",
-                format!("{:?} / {:?}", self.lame_duck, self.drain_timeout),
-            ),
+            ("lame duck / drain", format!("{:?} / {:?}", self.lame_duck, self.drain_timeout)),
         ]
     }
 }

@@ -31,12 +31,12 @@ struct Waiting {
 
 impl Stop {
     pub(crate) fn new(record: &Record, draining: Draining) -> Self {
-        Self {
-            deadline: record.rpc.deadline,
-            draining,
-            received: record.received.clone(),
-            waiting: None,
-        }
+        Self { deadline: record.rpc.deadline, draining, received: record.received.clone(), waiting: None }
+    }
+
+    /// The deadline it watches.
+    pub(crate) fn deadline(&self) -> Option<&Deadline> {
+        self.deadline.as_ref()
     }
 
     /// Why the RPC must end now, if it must. Sets no waker.
@@ -52,6 +52,8 @@ impl Stop {
 
     /// Like [`now`](Self::now), and wakes the task when the answer may have changed.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        // Before the look, so that a fault found meanwhile by another task is not missed.
+        self.received.wake(cx.waker());
         if let Some(status) = self.now() {
             return Poll::Ready(status);
         }
@@ -81,22 +83,28 @@ impl Stop {
         record: &Record,
         work: impl Future<Output = T>,
     ) -> Result<T, Status> {
-        let mut work = std::pin::pin!(work);
-        std::future::poll_fn(|cx| match caught(record, || work.as_mut().poll(cx)) {
-            Err(status) => Poll::Ready(Err(status)),
-            // A service that answers after its request broke a rule answers something beside the point.
-            Ok(Poll::Ready(done)) => Poll::Ready(self.received.fault().cloned().map_or(Ok(done), Err)),
-            Ok(Poll::Pending) => self.poll(cx).map(Err),
+        let mut work = std::pin::pin!(Some(work));
+        let outcome = std::future::poll_fn(|cx| {
+            let Some(running) = work.as_mut().as_pin_mut() else { return Poll::Pending };
+            match caught(record, || running.poll(cx)) {
+                Err(status) => Poll::Ready(Err(status)),
+                // A service that answers after its request broke a rule answers something beside the point.
+                Ok(Poll::Ready(done)) => Poll::Ready(self.received.fault().cloned().map_or(Ok(done), Err)),
+                Ok(Poll::Pending) => self.poll(cx).map(Err),
+            }
         })
-        .await
+        .await;
+        // What is cancelled here may panic while it is dropped; the caller gets its status all the same.
+        match caught(record, || work.set(None)) {
+            Ok(()) => outcome,
+            Err(status) => outcome.and(Err(status)),
+        }
     }
 }
 
 impl fmt::Debug for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stop")
-            .field("deadline", &self.deadline)
-            .finish_non_exhaustive()
+        f.debug_struct("Stop").field("deadline", &self.deadline).finish_non_exhaustive()
     }
 }
 
@@ -119,7 +127,7 @@ fn report(telemetry: &Telemetry, method: &str, panic: &panics::Caught) {
     });
 }
 
-fn expired(deadline: &Deadline) -> Status {
+pub(crate) fn expired(deadline: &Deadline) -> Status {
     Status::new(Code::DeadlineExceeded, format!("deadline exceeded: {deadline}"))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use highball_core::{Rpc, Status};
 use tracing::{debug, error, info, warn};
 
-use crate::metrics::{HttpStatusLabel, LimitLabel, MethodOnly};
+use crate::metrics::{HttpStatusLabel, KindLabel, LimitLabel, MethodOnly};
 use crate::{MethodMeter, Telemetry, TraceId};
 
 /// A limit that refused something; the label value is the name of the setting.
@@ -19,6 +19,12 @@ pub enum Limit {
     OutboundMessageSize,
     /// `concurrent_rpcs_max`.
     ConcurrentRpcs,
+    /// `connections_max`.
+    Connections,
+    /// `connections_per_peer_max`.
+    ConnectionsPerPeer,
+    /// `connection.write_stall`: a caller did not read its response.
+    WriteStall,
 }
 
 impl Limit {
@@ -27,6 +33,9 @@ impl Limit {
             Self::InboundMessageSize => "inbound_message_size",
             Self::OutboundMessageSize => "outbound_message_size",
             Self::ConcurrentRpcs => "concurrent_rpcs",
+            Self::Connections => "connections",
+            Self::ConnectionsPerPeer => "connections_per_peer",
+            Self::WriteStall => "write_stall",
         }
     }
 }
@@ -100,6 +109,15 @@ pub enum Event<'a> {
         /// Why, when it was not an orderly end.
         error: Option<&'a str>,
     },
+    /// A connection was ended because its client did what no well-behaved client does.
+    ConnectionAbused {
+        /// Its number.
+        id: u64,
+        /// Who it was.
+        peer: &'a str,
+        /// What it did: a member of a closed set.
+        kind: &'static str,
+    },
     /// A connection could not be accepted.
     AcceptFailed {
         /// On which listener.
@@ -148,24 +166,13 @@ impl Telemetry {
         match event {
             Event::RpcEnded(end) => end.meter.end(end.status.code(), end.duration),
             Event::HandlerPanicked { method, .. } => {
-                families
-                    .panics
-                    .get_or_create(&MethodOnly {
-                        method: (*method).to_owned(),
-                    })
-                    .inc();
+                families.panics.get_or_create(&MethodOnly { method: (*method).to_owned() }).inc();
             }
             Event::LimitHit { limit } => {
-                families
-                    .limit_hits
-                    .get_or_create(&LimitLabel { limit: limit.label() })
-                    .inc();
+                families.limit_hits.get_or_create(&LimitLabel { limit: limit.label() }).inc();
             }
             Event::RequestRefused { status, .. } => {
-                families
-                    .refused
-                    .get_or_create(&HttpStatusLabel { status: *status })
-                    .inc();
+                families.refused.get_or_create(&HttpStatusLabel { status: *status }).inc();
             }
             Event::ConnectionOpened { .. } => {
                 families.connections.inc();
@@ -173,6 +180,9 @@ impl Telemetry {
             }
             Event::ConnectionClosed { .. } => {
                 families.connections_open.dec();
+            }
+            Event::ConnectionAbused { kind, .. } => {
+                families.abuse.get_or_create(&KindLabel { kind }).inc();
             }
             Event::AcceptFailed { .. } => {
                 families.accept_failures.inc();
@@ -188,11 +198,7 @@ impl Telemetry {
 fn log(event: &Event<'_>) {
     match event {
         Event::RpcEnded(end) => log_rpc(end),
-        Event::HandlerPanicked {
-            method,
-            message,
-            backtrace,
-        } => {
+        Event::HandlerPanicked { method, message, backtrace } => {
             error!(method, panic = message, backtrace, "handler panicked");
         }
         Event::HandlerMisbehaved { method, what } => error!(method, what, "handler misbehaved"),
@@ -201,19 +207,11 @@ fn log(event: &Event<'_>) {
         Event::RequestRefused { status, why } => debug!(status, why, "request refused"),
         Event::ConnectionOpened { id, peer } => debug!(connection = id, peer, "connection opened"),
         Event::ConnectionClosed { id, error } => debug!(connection = id, error, "connection closed"),
+        Event::ConnectionAbused { id, peer, kind } => warn!(connection = id, peer, kind, "abusive client"),
         Event::AcceptFailed { listener, error } => warn!(listener, error, "accept failed"),
         Event::Listening { role, addr } => info!(role, addr, "listening"),
-        Event::Draining {
-            phase,
-            rpcs,
-            connections,
-        } => info!(phase, rpcs, connections, "draining"),
-        Event::Drained {
-            finished,
-            cut,
-            connections_cut,
-            took,
-        } => {
+        Event::Draining { phase, rpcs, connections } => info!(phase, rpcs, connections, "draining"),
+        Event::Drained { finished, cut, connections_cut, took } => {
             info!(finished, cut, connections_cut, took_ms = millis(*took), "drained");
         }
     }
@@ -225,7 +223,7 @@ fn log_rpc(end: &RpcEnd<'_>) {
         ($level:ident) => {
             $level!(
                 target: "highball::rpc",
-                method = end.rpc.method.full_name(),
+                method = cut(end.rpc.method.full_name()),
                 code = end.status.code().name(),
                 // Only failures carry their sentence; OK has none.
                 error = (!end.status.message().is_empty()).then(|| end.status.message()),
@@ -244,6 +242,11 @@ fn log_rpc(end: &RpcEnd<'_>) {
         };
     }
     if end.quiet { line!(debug) } else { line!(info) }
+}
+
+/// Paths come from the caller and may be as long as its headers.
+fn cut(method: &str) -> &str {
+    method.split_at(method.floor_char_boundary(256)).0
 }
 
 fn millis(duration: Duration) -> f64 {

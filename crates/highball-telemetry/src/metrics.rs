@@ -33,6 +33,7 @@ pub(crate) struct Families {
     pub(crate) panics: Family<MethodOnly, RawCounter>,
     pub(crate) limit_hits: Family<LimitLabel, RawCounter>,
     pub(crate) refused: Family<HttpStatusLabel, RawCounter>,
+    pub(crate) abuse: Family<KindLabel, RawCounter>,
     pub(crate) connections: RawCounter,
     pub(crate) connections_open: Gauge,
     pub(crate) accept_failures: RawCounter,
@@ -65,6 +66,12 @@ pub(crate) struct LimitLabel {
     pub(crate) limit: &'static str,
 }
 
+/// What a peer did.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct KindLabel {
+    pub(crate) kind: &'static str,
+}
+
 /// An HTTP status.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct HttpStatusLabel {
@@ -93,16 +100,14 @@ impl Telemetry {
             panics: Family::default(),
             limit_hits: Family::default(),
             refused: Family::default(),
+            abuse: Family::default(),
             connections: RawCounter::default(),
             connections_open: Gauge::default(),
             accept_failures: RawCounter::default(),
         };
         let mut registry = Registry::default();
         families.register(&mut registry);
-        Self(Arc::new(Inner {
-            registry: Mutex::new(registry),
-            families,
-        }))
+        Self(Arc::new(Inner { registry: Mutex::new(registry), families }))
     }
 
     /// Prometheus text (OpenMetrics 1.0), as `/metrics` serves it.
@@ -130,9 +135,7 @@ impl Telemetry {
     #[must_use]
     pub fn method(&self, label: &str) -> Arc<MethodMeter> {
         let families = self.0.families.clone();
-        let method = MethodOnly {
-            method: label.to_owned(),
-        };
+        let method = MethodOnly { method: label.to_owned() };
         Arc::new(MethodMeter {
             duration: families.duration.get_or_create_owned(&method),
             active: families.active.get_or_create_owned(&method),
@@ -172,11 +175,7 @@ impl Families {
             "RPC duration, headers to end of response",
             self.duration.clone(),
         );
-        registry.register(
-            names::ACTIVE_REQUESTS,
-            "RPCs begun and not ended",
-            self.active.clone(),
-        );
+        registry.register(names::ACTIVE_REQUESTS, "RPCs begun and not ended", self.active.clone());
         registry.register(
             names::SERVER_CALL_DURATION,
             "Duration of inbound RPCs",
@@ -184,25 +183,18 @@ impl Families {
         );
         registry.register(names::PANICS, "Panics caught in handlers", self.panics.clone());
         registry.register(names::LIMIT_HITS, "Refusals by a limit", self.limit_hits.clone());
-        registry.register(
-            names::REFUSED_REQUESTS,
-            "Requests that never became an RPC",
-            self.refused.clone(),
-        );
-        registry.register(
-            names::CONNECTIONS,
-            "Connections accepted",
-            self.connections.clone(),
-        );
-        registry.register(
-            names::CONNECTIONS_OPEN,
-            "Connections open now",
-            self.connections_open.clone(),
-        );
+        registry.register(names::REFUSED_REQUESTS, "Requests that never became an RPC", self.refused.clone());
+        registry.register(names::CONNECTIONS, "Connections accepted", self.connections.clone());
+        registry.register(names::CONNECTIONS_OPEN, "Connections open now", self.connections_open.clone());
         registry.register(
             names::ACCEPT_FAILURES,
             "Failures to accept a connection",
             self.accept_failures.clone(),
+        );
+        registry.register(
+            names::ABUSE,
+            "Connections ended because the client misbehaved",
+            self.abuse.clone(),
         );
         registry.register_collector(Box::new(log::DroppedLines));
     }
@@ -261,10 +253,7 @@ impl MethodMeter {
         self.active.dec();
         self.duration.observe(duration.as_secs_f64());
         let meter = self.codes[code as usize].get_or_init(|| {
-            let requests = MethodCode {
-                method: self.label.clone(),
-                code: code.name(),
-            };
+            let requests = MethodCode { method: self.label.clone(), code: code.name() };
             let call = RpcCall {
                 rpc_system_name: "grpc",
                 rpc_method: self.label.clone(),
@@ -282,9 +271,7 @@ impl MethodMeter {
 
 impl fmt::Debug for MethodMeter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MethodMeter")
-            .field("label", &self.label)
-            .finish_non_exhaustive()
+        f.debug_struct("MethodMeter").field("label", &self.label).finish_non_exhaustive()
     }
 }
 
@@ -297,11 +284,7 @@ mod tests {
         let telemetry = Telemetry::new();
         let meter = telemetry.method("shop.v1.Orders/Get");
         meter.begin();
-        assert!(
-            telemetry
-                .render()
-                .contains("grpc_active_requests{method=\"shop.v1.Orders/Get\"} 1")
-        );
+        assert!(telemetry.render().contains("grpc_active_requests{method=\"shop.v1.Orders/Get\"} 1"));
         meter.end(Code::NotFound, Duration::from_millis(7));
         let page = telemetry.render();
         for line in [
@@ -320,10 +303,6 @@ mod tests {
         let telemetry = Telemetry::new();
         let orders = telemetry.counter("orders_created", "Orders created");
         orders.inc();
-        assert!(
-            telemetry.render().contains("orders_created_total 1"),
-            "{}",
-            telemetry.render()
-        );
+        assert!(telemetry.render().contains("orders_created_total 1"), "{}", telemetry.render());
     }
 }

@@ -14,6 +14,8 @@ pub const PANICS: &str = "grpc_handler_panics";
 pub const LIMIT_HITS: &str = "limit_hits";
 /// Requests that never became an RPC (wrong content type, HTTP method or path), by HTTP status.
 pub const REFUSED_REQUESTS: &str = "refused_requests";
+/// Connections ended because the client misbehaved, by what it did: `h2_abuse_total{kind}`.
+pub const ABUSE: &str = "h2_abuse";
 /// Connections accepted.
 pub const CONNECTIONS: &str = "connections";
 /// Connections open now.
@@ -29,6 +31,5 @@ pub const OTHER_METHOD: &str = "_OTHER";
 /// Upper bounds in seconds of [`REQUEST_DURATION`]: the defaults of the Prometheus clients.
 pub const REQUEST_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Upper bounds in seconds of [`SERVER_CALL_DURATION`]: OpenTelemetry's advice for RPC durations.
-pub const CALL_BUCKETS: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-];
+pub const CALL_BUCKETS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];

@@ -39,13 +39,15 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Caught> {
     let outer = GUARDED.replace(Guard::On);
     let outcome = panic::catch_unwind(panic::AssertUnwindSafe(work));
     let seen = GUARDED.replace(outer);
-    outcome.map_err(|payload| match seen {
-        Guard::Caught(caught) => caught,
-        Guard::Off | Guard::On => Caught {
-            message: text(&*payload).to_owned(),
-            backtrace: String::new(),
-        },
-    })
+    match (outcome, seen) {
+        (Ok(done), Guard::Caught(swallowed)) => {
+            tracing::warn!(panic = swallowed.message, "a panic was caught by the service itself");
+            Ok(done)
+        }
+        (Ok(done), _) => Ok(done),
+        (Err(_), Guard::Caught(caught)) => Err(caught),
+        (Err(payload), _) => Err(Caught { message: text(&*payload).to_owned(), backtrace: String::new() }),
+    }
 }
 
 /// Puts the hook in place, once per process.
@@ -54,7 +56,8 @@ pub fn install_hook() {
     INSTALLED.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let guarded = GUARDED.with_borrow(|guard| matches!(guard, Guard::On));
+            // Nothing is caught in a process that aborts: its last words must reach somebody.
+            let guarded = !cfg!(panic = "abort") && GUARDED.with_borrow(|guard| !matches!(guard, Guard::Off));
             if !guarded {
                 return before(info);
             }
@@ -63,7 +66,16 @@ pub fn install_hook() {
                 message: format!("{} at {place}", text(info.payload())),
                 backtrace: Backtrace::force_capture().to_string(),
             };
-            GUARDED.replace(Guard::Caught(caught));
+            // A panic on top of one that was not caught yet ends the process; one that the service caught itself does
+            // not. Which it is cannot be known here, so the earlier one is said now.
+            if let Guard::Caught(earlier) = GUARDED.replace(Guard::Caught(caught)) {
+                tracing::error!(
+                    panic = earlier.message,
+                    backtrace = earlier.backtrace,
+                    "panic before a panic"
+                );
+                before(info);
+            }
         }));
     });
 }

@@ -19,10 +19,7 @@ impl TraceId {
             (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         let shape = [(version, 2), (trace, 32), (parent, 16), (flags, 2)];
         let lower_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-        if shape
-            .iter()
-            .any(|(field, size)| field.len() != *size || !field.bytes().all(lower_hex))
-        {
+        if shape.iter().any(|(field, size)| field.len() != *size || !field.bytes().all(lower_hex)) {
             return None;
         }
         if version == "ff"
@@ -31,10 +28,7 @@ impl TraceId {
         {
             return None;
         }
-        u128::from_str_radix(trace, 16)
-            .ok()
-            .filter(|id| *id != 0)
-            .map(Self)
+        u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0).map(Self)
     }
 }
 

@@ -33,7 +33,10 @@ impl Client {
     /// When nobody listens there; so do the other constructors.
     #[expect(clippy::disallowed_methods, reason = "a test's way to the server under test")]
     pub async fn tcp(addr: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(addr).await.expect("the server listens")).await
+        let io = TcpStream::connect(addr).await.expect("the server listens");
+        // Head and message are two writes; the second must not wait for an acknowledgement of the first.
+        io.set_nodelay(true).expect("a TCP socket");
+        Self::over(io).await
     }
 
     /// Connects over a Unix socket.
@@ -44,14 +47,10 @@ impl Client {
 
     /// Speaks HTTP/2 over any byte stream.
     pub async fn over(io: impl Io) -> Self {
-        let handshake = Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .handshake(TokioIo::new(io));
+        let handshake =
+            Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(TokioIo::new(io));
         let (sender, connection) = handshake.await.expect("the server speaks HTTP/2");
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "owned by the handle in this struct, aborted with it"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "owned by the handle in this struct, aborted with it")]
         let connection = tokio::spawn(connection);
         Self { sender, connection }
     }
@@ -132,10 +131,7 @@ pub struct Call {
 impl Call {
     /// Sends a message.
     pub async fn send(&mut self, message: &[u8]) {
-        self.outbound
-            .send_data(seal(message))
-            .await
-            .expect("the call is open");
+        self.outbound.send_data(seal(message)).await.expect("the call is open");
     }
 
     /// Half-closes, then waits for the response head.
@@ -154,11 +150,7 @@ impl Call {
 async fn received(
     mut response: JoinSet<hyper::Result<Response<Incoming>>>,
 ) -> hyper::Result<Response<Incoming>> {
-    response
-        .join_next()
-        .await
-        .expect("one task was spawned")
-        .expect("it does not panic")
+    response.join_next().await.expect("one task was spawned").expect("it does not panic")
 }
 
 /// A response being read.
@@ -175,12 +167,7 @@ pub struct Answer {
 impl Answer {
     fn of(response: Response<Incoming>) -> Self {
         let (head, body) = response.into_parts();
-        Self {
-            headers: head.headers,
-            body,
-            buffer: BytesMut::new(),
-            trailers: HeaderMap::new(),
-        }
+        Self { headers: head.headers, body, buffer: BytesMut::new(), trailers: HeaderMap::new() }
     }
 
     /// The next message; `None` at the end, with the trailers filled in.
@@ -253,14 +240,7 @@ impl Reply {
                 Err(error) => break Some(error),
             }
         };
-        Self {
-            http,
-            headers: answer.headers,
-            messages,
-            trailers: answer.trailers,
-            trailers_only,
-            broken,
-        }
+        Self { http, headers: answer.headers, messages, trailers: answer.trailers, trailers_only, broken }
     }
 
     fn failed(error: hyper::Error) -> Self {
@@ -280,11 +260,7 @@ impl Reply {
     /// When there is none.
     #[must_use]
     pub fn status(&self) -> Status {
-        let headers = if self.trailers_only {
-            &self.headers
-        } else {
-            &self.trailers
-        };
+        let headers = if self.trailers_only { &self.headers } else { &self.trailers };
         Status::from_headers(headers).unwrap_or_else(|| panic!("a response without a status: {self:?}"))
     }
 

@@ -44,24 +44,11 @@ impl TestServer {
             .with_drain(drain.clone());
         let bound = server.bind().await.expect("loopback can be bound");
         let (addrs, admin) = (bound.addrs(), bound.admin_addr());
-        let Some(ListenAddr::Tcp(admin)) = admin else {
-            panic!("an admin port was asked for")
-        };
+        let Some(ListenAddr::Tcp(admin)) = admin else { panic!("an admin port was asked for") };
         let (stop, stopped) = oneshot::channel();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "owned by the handle in this struct, aborted with it"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "owned by the handle in this struct, aborted with it")]
         let run = tokio::spawn(bound.run(async move { stopped.await.unwrap_or_default() }));
-        Self {
-            telemetry,
-            health,
-            drain,
-            addrs,
-            admin,
-            stop: Some(stop),
-            run,
-        }
+        Self { telemetry, health, drain, addrs, admin, stop: Some(stop), run }
     }
 
     /// The loopback TCP address.
@@ -71,17 +58,9 @@ impl TestServer {
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         let tcp = |addr: &ListenAddr| {
-            if let ListenAddr::Tcp(addr) = addr {
-                Some(*addr)
-            } else {
-                None
-            }
+            if let ListenAddr::Tcp(addr) = addr { Some(*addr) } else { None }
         };
-        self.addrs
-            .iter()
-            .rev()
-            .find_map(tcp)
-            .expect("start() adds a TCP address")
+        self.addrs.iter().rev().find_map(tcp).expect("start() adds a TCP address")
     }
 
     /// A client of it.

@@ -22,10 +22,7 @@ impl Platform for Turmoil {
             };
             let listener = TcpListener::bind(addr).await?;
             let local = ListenAddr::Tcp(listener.local_addr()?);
-            let listener: Box<dyn Listener> = Box::new(SimListener {
-                local,
-                accepting: accept(listener),
-            });
+            let listener: Box<dyn Listener> = Box::new(SimListener { local, accepting: accept(listener) });
             Ok(listener)
         }
         .boxed()

@@ -34,10 +34,7 @@ where
 /// A response of these messages, ending OK.
 #[must_use]
 pub fn messages(messages: &[&[u8]]) -> Response<Body> {
-    let sealed: Vec<_> = messages
-        .iter()
-        .map(|message| Ok(Frame::data(seal(message))))
-        .collect();
+    let sealed: Vec<_> = messages.iter().map(|message| Ok(Frame::data(seal(message)))).collect();
     let end = Frame::trailers(Status::new(Code::Ok, "").to_trailers());
     frames(stream::iter(sealed).chain(stream::iter([Ok(end)])))
 }
@@ -48,8 +45,6 @@ pub fn frames(
     frames: impl Stream<Item = Result<Frame<Bytes>, BodyError>> + Send + 'static,
 ) -> Response<Body> {
     let mut response = Response::new(Body::new(StreamBody::new(frames)));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
