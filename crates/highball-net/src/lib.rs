@@ -21,6 +21,7 @@ pub mod listen;
 pub mod platform;
 mod stream_task;
 pub mod tasks;
+pub mod tls;
 
 pub use caps::Caps;
 pub use drain::{Drain, Draining, Phase};
@@ -28,3 +29,4 @@ pub use listen::{ListenAddr, ListenError};
 pub use platform::{Io, Listener, Os, Platform};
 pub use stream_task::Life;
 pub use tasks::{Spawner, Tasks};
+pub use tls::ServerTls;

@@ -1,0 +1,163 @@
+//! Why a handshake failed: a label for metrics, a sentence for the log.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use super::explain::{explain, explain_io};
+
+/// The label of a handshake that did not fail (gRFC A118).
+pub const SUCCESS: &str = "SUCCESS";
+
+/// Why a handshake failed, as a closed set. The labels are those of gRFC A118, and three of ours for what it lumps together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The client's certificate has expired.
+    CertificateExpired,
+    /// The client's certificate is not valid yet.
+    CertificateNotYetValid,
+    /// The client's certificate comes from a CA that is not in `client_ca`.
+    CertificateAuthorityInvalid,
+    /// The client's certificate is revoked.
+    CertificateRevoked,
+    /// The client showed no certificate (ours).
+    CertificateRequired,
+    /// The client's certificate is not X.509 as we read it.
+    CertificateMalformed,
+    /// The client's certificate was refused for another reason: its purpose, an unknown revocation status.
+    CertificateVerificationFailed,
+    /// The client refused the server's certificate (ours).
+    CertificateRefusedByClient,
+    /// A signature in the client's chain or handshake is wrong.
+    SignatureVerificationFailed,
+    /// No cipher suite or signature scheme in common.
+    CipherSuiteMismatch,
+    /// No key exchange group in common.
+    KeyExchangeFailure,
+    /// The client speaks neither TLS 1.2 nor 1.3.
+    ProtocolVersionUnsupported,
+    /// The client offered application protocols, and neither `h2` nor `http/1.1` among them.
+    NoApplicationProtocol,
+    /// A record could not be decrypted.
+    DecryptionFailed,
+    /// The client broke the protocol.
+    UnexpectedMessage,
+    /// The caller ran out of patience.
+    HandshakeTimeout,
+    /// The client went away, as port scans and TCP health checks do.
+    PeerConnectionClosed,
+    /// What arrived is not TLS, such as plaintext HTTP (ours).
+    NotTls,
+    /// Anything else.
+    UnknownFailure,
+}
+
+impl Reason {
+    /// Every reason, for metrics that start at zero.
+    pub const ALL: [Self; 19] = [
+        Self::CertificateExpired,
+        Self::CertificateNotYetValid,
+        Self::CertificateAuthorityInvalid,
+        Self::CertificateRevoked,
+        Self::CertificateRequired,
+        Self::CertificateMalformed,
+        Self::CertificateVerificationFailed,
+        Self::CertificateRefusedByClient,
+        Self::SignatureVerificationFailed,
+        Self::CipherSuiteMismatch,
+        Self::KeyExchangeFailure,
+        Self::ProtocolVersionUnsupported,
+        Self::NoApplicationProtocol,
+        Self::DecryptionFailed,
+        Self::UnexpectedMessage,
+        Self::HandshakeTimeout,
+        Self::PeerConnectionClosed,
+        Self::NotTls,
+        Self::UnknownFailure,
+    ];
+
+    /// The value of the label `grpc.tls.handshake.result`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::CertificateExpired => "CERTIFICATE_EXPIRED",
+            Self::CertificateNotYetValid => "CERTIFICATE_NOT_YET_VALID",
+            Self::CertificateAuthorityInvalid => "CERTIFICATE_AUTHORITY_INVALID",
+            Self::CertificateRevoked => "CERTIFICATE_REVOKED",
+            Self::CertificateRequired => "CERTIFICATE_REQUIRED",
+            Self::CertificateMalformed => "CERTIFICATE_MALFORMED",
+            Self::CertificateVerificationFailed => "CERTIFICATE_VERIFICATION_FAILED",
+            Self::CertificateRefusedByClient => "CERTIFICATE_REFUSED_BY_CLIENT",
+            Self::SignatureVerificationFailed => "SIGNATURE_VERIFICATION_FAILED",
+            Self::CipherSuiteMismatch => "CIPHER_SUITE_MISMATCH",
+            Self::KeyExchangeFailure => "KEY_EXCHANGE_FAILURE",
+            Self::ProtocolVersionUnsupported => "PROTOCOL_VERSION_UNSUPPORTED",
+            Self::NoApplicationProtocol => "NO_APPLICATION_PROTOCOL",
+            Self::DecryptionFailed => "DECRYPTION_FAILED",
+            Self::UnexpectedMessage => "UNEXPECTED_MESSAGE",
+            Self::HandshakeTimeout => "HANDSHAKE_TIMEOUT",
+            Self::PeerConnectionClosed => "PEER_CONNECTION_CLOSED",
+            Self::NotTls => "NOT_TLS",
+            Self::UnknownFailure => "UNKNOWN_FAILURE",
+        }
+    }
+}
+
+/// A handshake that failed. Its text is for the log; the peer gets a TLS alert and nothing else.
+#[derive(Debug)]
+pub struct HandshakeError {
+    reason: Reason,
+    sentence: Cow<'static, str>,
+    source: Option<io::Error>,
+}
+
+impl HandshakeError {
+    /// The caller gave up on it after `limit`.
+    #[must_use]
+    pub fn timed_out(limit: Duration) -> Self {
+        Self {
+            reason: Reason::HandshakeTimeout,
+            sentence: format!("the TLS handshake was not finished within {limit:?}").into(),
+            source: None,
+        }
+    }
+
+    /// The verified certificate holds names that cannot be read. Better refused than half known.
+    pub(super) fn unreadable() -> Self {
+        Self {
+            reason: Reason::CertificateMalformed,
+            sentence: "the names in the client's certificate cannot be read".into(),
+            source: None,
+        }
+    }
+
+    /// What rustls or the transport said.
+    pub(super) fn of(source: io::Error) -> Self {
+        let tls = source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let (reason, sentence) = match tls {
+            Some(error) => explain(error),
+            None => explain_io(&source),
+        };
+        Self { reason, sentence, source: Some(source) }
+    }
+
+    /// Why, for metrics.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl Error for HandshakeError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,14 @@
+//! TLS as clients and operators see it: real rustls clients over in-memory streams, certificates made on the spot.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests all through; clippy sees only the functions marked as such"
+)]
+
+mod files;
+mod handshakes;
+mod mtls;
+mod reload;
+mod resumption;
+mod watch;
+mod world;

@@ -1,0 +1,280 @@
+//! CAs, leaves, a directory of files, a clock that tests move, and clients.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::future::BoxFuture;
+use highball_net::tls::{Accepted, HandshakeError, ServerTls, Settings};
+use highball_net::{ListenAddr, Listener, Os, Platform};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
+    SerialNumber, date_time_ymd,
+};
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::DuplexStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// 2027-01-15 08:00:00 UTC: the time at which every test begins.
+pub(crate) const NOW: u64 = 1_800_000_000;
+
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+
+/// A platform whose clock stands still until it is told.
+#[derive(Debug)]
+pub(crate) struct Clock(Mutex<SystemTime>);
+
+impl Clock {
+    pub(crate) fn new() -> Arc<Self> {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
+        Arc::new(Self(Mutex::new(now)))
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        *self.0.lock().unwrap() += by;
+    }
+}
+
+impl Platform for Clock {
+    fn bind<'a>(&'a self, addr: &'a ListenAddr) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+        Os.bind(addr)
+    }
+
+    fn wall_clock(&self) -> SystemTime {
+        *self.0.lock().unwrap()
+    }
+
+    fn random(&self) -> u64 {
+        4
+    }
+}
+
+/// A certificate and its key, as PEM.
+#[derive(Clone)]
+pub(crate) struct Pair {
+    pub(crate) cert: String,
+    pub(crate) key: String,
+}
+
+/// A CA.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// A CA below this one.
+    pub(crate) fn intermediate(&self, name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self(CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.0).unwrap())
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        pem("CERTIFICATE", self.0.der())
+    }
+
+    /// A leaf for `localhost`, after `change`.
+    pub(crate) fn leaf(&self, change: impl FnOnce(&mut CertificateParams)) -> Pair {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let cert = params.signed_by(&key, &self.0).unwrap();
+        Pair { cert: pem("CERTIFICATE", cert.der()), key: pem("PRIVATE KEY", key.serialized_der()) }
+    }
+
+    pub(crate) fn server(&self) -> Pair {
+        self.leaf(|params| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        })
+    }
+
+    pub(crate) fn client(&self, name: &str) -> Pair {
+        self.leaf(|params| client_params(params, name))
+    }
+
+    /// A list that revokes one serial number.
+    pub(crate) fn crl(&self, serials: &[u8]) -> String {
+        let revoked = |serial: &u8| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&[*serial]),
+            revocation_time: date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 1),
+            next_update: date_time_ymd(2030, 1, 1),
+            crl_number: SerialNumber::from_slice(&[1]),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        pem("X509 CRL", list.signed_by(&self.0).unwrap().der())
+    }
+}
+
+/// RFC 7468, on one long line: parsers take it.
+fn pem(label: &str, der: &[u8]) -> String {
+    let base64 = STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n")
+}
+
+pub(crate) fn client_params(params: &mut CertificateParams, name: &str) {
+    let spiffe = format!("spiffe://example.org/{name}");
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.subject_alt_names = vec![
+        SanType::DnsName(format!("{name}.example").try_into().unwrap()),
+        SanType::URI(spiffe.try_into().unwrap()),
+    ];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+}
+
+/// The files of one server.
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) clock: Arc<Clock>,
+    /// Issues the server's certificates.
+    pub(crate) ca: Authority,
+}
+
+impl World {
+    /// With `server.pem` and `server-key.pem` in place.
+    pub(crate) fn new() -> Self {
+        let world =
+            Self { dir: tempfile::tempdir().unwrap(), clock: Clock::new(), ca: Authority::new("server ca") };
+        world.put_server(&world.ca.server());
+        world
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn put(&self, name: &str, content: &str) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    pub(crate) fn put_server(&self, pair: &Pair) {
+        self.put("server.pem", &pair.cert);
+        self.put("server-key.pem", &pair.key);
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings::new(self.path("server.pem"), self.path("server-key.pem"))
+    }
+
+    pub(crate) fn load(&self, settings: Settings) -> ServerTls {
+        ServerTls::load(settings, self.clock.clone()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A client that trusts the server's CA.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.ca)
+    }
+}
+
+/// A TLS client to be. Each connection of one client shares its session store.
+#[derive(Clone)]
+pub(crate) struct Client {
+    roots: RootCertStore,
+    pair: Option<Pair>,
+    alpn: Vec<&'static str>,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    /// Made once: rustls resumes a session only with the very configuration that began it.
+    connector: OnceLock<TlsConnector>,
+}
+
+impl Client {
+    pub(crate) fn new(ca: &Authority) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.0.der().clone()).unwrap();
+        Self {
+            roots,
+            pair: None,
+            alpn: vec!["h2"],
+            versions: rustls::ALL_VERSIONS.to_vec(),
+            connector: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn showing(mut self, pair: &Pair) -> Self {
+        self.pair = Some(pair.clone());
+        self
+    }
+
+    pub(crate) fn offering(mut self, alpn: &[&'static str]) -> Self {
+        self.alpn = alpn.to_vec();
+        self
+    }
+
+    pub(crate) fn speaking(mut self, version: &'static SupportedProtocolVersion) -> Self {
+        self.versions = vec![version];
+        self
+    }
+
+    fn config(&self) -> ClientConfig {
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&self.versions)
+            .unwrap()
+            .with_root_certificates(self.roots.clone());
+        let mut config = match &self.pair {
+            None => builder.with_no_client_auth(),
+            Some(pair) => {
+                let chain =
+                    CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect::<Result<_, _>>().unwrap();
+                let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config.resumption = Resumption::in_memory_sessions(8);
+        config
+    }
+
+    /// One connection: what the server made of it, and what the client did.
+    pub(crate) async fn connect(
+        &self,
+        server: &ServerTls,
+    ) -> (Result<Accepted, HandshakeError>, io::Result<TlsStream<DuplexStream>>) {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        tokio::join!(server.accept(Box::new(far)), self.over(near))
+    }
+
+    /// The client's half of a handshake.
+    pub(crate) async fn over(&self, near: DuplexStream) -> io::Result<TlsStream<DuplexStream>> {
+        let connector = self.connector.get_or_init(|| TlsConnector::from(Arc::new(self.config())));
+        let name = ServerName::try_from("localhost").unwrap();
+        connector.connect(name, near).await
+    }
+
+    /// A connection that the server accepts.
+    pub(crate) async fn accepted(&self, server: &ServerTls) -> (Accepted, TlsStream<DuplexStream>) {
+        let (server, client) = self.connect(server).await;
+        let accepted = server.unwrap_or_else(|error| panic!("refused: {error}"));
+        (accepted, client.expect("the client agrees"))
+    }
+
+    /// The label and the sentence of a connection that the server refuses.
+    pub(crate) async fn refused(&self, server: &ServerTls) -> (&'static str, String) {
+        let (server, _client) = self.connect(server).await;
+        let error = server.expect_err("it must be refused");
+        (error.reason().label(), error.to_string())
+    }
+}
