@@ -86,7 +86,7 @@ impl Caller {
         match (self.process, peer) {
             (Some(process), _) => format!("uid:{}", process.uid),
             (None, Peer::Tcp(addr)) => format!("ip:{}", addr.ip()),
-            (None, Peer::Unix) => "unix".to_owned(),
+            (None, Peer::Unix(_)) => "unix".to_owned(),
         }
     }
 }
@@ -116,7 +116,7 @@ mod tests {
         assert!(caller.is_anonymous());
         assert_eq!(caller.key(&peer), "ip:10.0.0.7");
         caller.process = Some(Process { uid: 7, gid: 7, pid: None });
-        assert_eq!(caller.key(&Peer::Unix), "uid:7");
+        assert_eq!(caller.key(&Peer::Unix(None)), "uid:7");
         caller.token =
             Some(Arc::new(Token { issuer: Some("iss".into()), subject: "ann".into(), roles: Vec::new() }));
         assert_eq!(caller.key(&peer), "token:iss:ann");

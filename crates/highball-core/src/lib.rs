@@ -26,6 +26,7 @@
 pub mod body;
 pub mod caller;
 pub mod deadline;
+mod details;
 pub mod dialect;
 pub mod envelope;
 pub mod method;

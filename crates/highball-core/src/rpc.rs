@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::caller::{Caller, Process};
 use crate::{Deadline, Dialect, Method, MethodKind};
 
 /// What is known of an RPC from the moment it was recognised. Lives in the request's extensions, so that every layer and
@@ -33,6 +34,8 @@ pub struct Connection {
     pub id: u64,
     /// Who is at the other end.
     pub peer: Peer,
+    /// What the transport proved of the caller: a certificate, or the process behind a Unix socket.
+    pub caller: Caller,
 }
 
 /// The address at the other end of a connection.
@@ -41,15 +44,16 @@ pub struct Connection {
 pub enum Peer {
     /// A TCP peer.
     Tcp(SocketAddr),
-    /// A process on this machine, over a Unix socket.
-    Unix,
+    /// A process on this machine, over a Unix socket; known where the kernel tells.
+    Unix(Option<Process>),
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(addr) => addr.fmt(f),
-            Self::Unix => f.write_str("unix"),
+            Self::Unix(Some(Process { pid: Some(pid), .. })) => write!(f, "unix, process {pid}"),
+            Self::Unix(_) => f.write_str("unix"),
         }
     }
 }

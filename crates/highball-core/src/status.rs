@@ -1,6 +1,7 @@
 //! How an RPC ended. The only place where anything becomes a gRPC code.
 
 use std::fmt;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -10,7 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
-use crate::Body;
+use crate::{Body, details};
 
 /// `grpc-status`, the decimal code.
 pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -18,6 +19,9 @@ pub const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// `grpc-status-details-bin`, an encoded `google.rpc.Status`.
 pub const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+
+/// `grpc-retry-pushback-ms`, after how many milliseconds to retry (gRFC A6).
+pub const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// The seventeen gRPC status codes (grpc doc/statuscodes.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -129,12 +133,29 @@ pub struct Status {
     code: Code,
     message: String,
     details: Bytes,
+    retry_after: Option<Duration>,
 }
 
 impl Status {
     /// A status without details. Messages are cut at [`MESSAGE_SIZE_BYTES_MAX`] when they are written to the wire.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Bytes::new() }
+        Self { code, message: message.into(), details: Bytes::new(), retry_after: None }
+    }
+
+    /// Tells the caller when to come back: as `grpc-retry-pushback-ms` (gRFC A6), which retrying clients obey, and as
+    /// google.rpc.RetryInfo in the details, which applications read. Replaces other details. Rounded up to a millisecond.
+    #[must_use]
+    pub fn with_retry_after(mut self, delay: Duration) -> Self {
+        let delay = Duration::from_millis(pushback_millis(delay));
+        self.details = details::retry_info(self.code as i32, &self.message, delay);
+        self.retry_after = Some(delay);
+        self
+    }
+
+    /// When the caller may come back.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// Adds an encoded `google.rpc.Status`; its code and message should agree with this one.
@@ -173,7 +194,8 @@ impl Status {
         let message = percent_decode(message).decode_utf8_lossy().into_owned();
         let details =
             headers.get(DETAILS).and_then(|value| decode_binary(value.as_bytes())).unwrap_or_default();
-        Some(Self { code, message, details })
+        let pushback = headers.get(PUSHBACK).and_then(|value| value.to_str().ok()?.parse().ok());
+        Some(Self { code, message, details, retry_after: pushback.map(Duration::from_millis) })
     }
 
     /// Writes the status as trailers.
@@ -196,6 +218,9 @@ impl Status {
         {
             trailers.insert(DETAILS, value);
         }
+        if let Some(delay) = self.retry_after {
+            trailers.insert(PUSHBACK, HeaderValue::from(pushback_millis(delay)));
+        }
         trailers
     }
 
@@ -216,6 +241,11 @@ impl fmt::Display for Status {
 }
 
 impl std::error::Error for Status {}
+
+fn pushback_millis(delay: Duration) -> u64 {
+    // The header is a signed 32-bit number.
+    u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).min(i32::MAX as u64)
+}
 
 /// Longest message put on the wire, before percent-encoding. With every byte escaped it still leaves room for the rest in
 /// the 8 KiB of trailers that peers accept by default.
@@ -276,6 +306,15 @@ mod tests {
             assert_eq!(decode_binary(text.as_bytes()), Some(Bytes::from_static(&[1])));
         }
         assert_eq!(decode_binary(b"!"), None);
+    }
+
+    #[test]
+    fn a_pushback_is_told_to_clients_and_to_applications() {
+        let status =
+            Status::new(Code::ResourceExhausted, "slow down").with_retry_after(Duration::from_micros(1500));
+        let trailers = status.to_trailers();
+        assert_eq!(trailers["grpc-retry-pushback-ms"], "2");
+        assert_eq!(Status::from_headers(&trailers), Some(status));
     }
 
     proptest! {

@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(caps.admit(&peer("10.0.0.1:3")).unwrap_err(), Full::Peer);
         assert_eq!(caps.admit(&peer("[::ffff:10.0.0.1]:4")).unwrap_err(), Full::Peer);
         let _third = caps.admit(&peer("10.0.0.2:1")).unwrap();
-        assert_eq!(caps.admit(&Peer::Unix).unwrap_err(), Full::Total);
+        assert_eq!(caps.admit(&Peer::Unix(None)).unwrap_err(), Full::Total);
         drop(first);
         assert!(caps.admit(&peer("10.0.0.1:5")).is_ok());
     }

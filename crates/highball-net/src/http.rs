@@ -30,6 +30,8 @@ pub struct Settings {
     pub header_list_size_bytes_max: u32,
     /// Bytes of one response that wait for the client's window. Default 64 KiB.
     pub send_buffer_size_bytes_max: usize,
+    /// Time for the TLS handshake. Default 10 s.
+    pub handshake_timeout: Duration,
     /// Time for the whole preface with its SETTINGS, or for an HTTP/1.1 request head. Default 10 s.
     pub preface_timeout: Duration,
     /// Time from the first frame of a header block to its last. Default 10 s.
@@ -57,6 +59,7 @@ impl Default for Settings {
             concurrent_streams_max: 1000,
             header_list_size_bytes_max: 16 << 10,
             send_buffer_size_bytes_max: 64 << 10,
+            handshake_timeout: Duration::from_secs(10),
             preface_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             write_stall: Duration::from_secs(60),

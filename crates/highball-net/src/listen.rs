@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::task::{Context, Poll, ready};
 
 use highball_core::Peer;
+use highball_core::caller::Process;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
@@ -168,7 +169,9 @@ impl Unix {
 impl Listener for Unix {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Box<dyn Io>, Peer)>> {
         let (io, _) = ready!(self.listener.poll_accept(cx))?;
-        Poll::Ready(Ok((Box::new(io), Peer::Unix)))
+        let process =
+            io.peer_cred().ok().map(|peer| Process { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() });
+        Poll::Ready(Ok((Box::new(io), Peer::Unix(process))))
     }
 
     fn local_addr(&self) -> ListenAddr {

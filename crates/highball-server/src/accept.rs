@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use highball_core::{Body, Connection, Peer};
-use highball_net::caps::{Caps, Full, Seat};
+use highball_core::{Body, Caller, Connection, Peer};
+use highball_net::caps::{Caps, Full};
 use highball_net::http::{self as connection, End};
-use highball_net::{Draining, Io, Listener, Platform, Spawner};
+use highball_net::tls::{self, HandshakeError, ServerTls};
+use highball_net::{Draining, Io, Listener, Phase, Platform, Spawner};
 use highball_telemetry::{Event, Limit, Telemetry};
 use http::{Request, Response};
 
@@ -48,11 +49,11 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     /// Accepts until the drain begins; then takes in what the kernel had already accepted for us, and stops listening.
-    pub(crate) async fn run(self: Arc<Self>, mut listener: Box<dyn Listener>) {
+    pub(crate) async fn run(self: Arc<Self>, mut listener: Box<dyn Listener>, tls: Option<Arc<ServerTls>>) {
         loop {
             tokio::select! {
                 accepted = std::future::poll_fn(|cx| listener.poll_accept(cx)) => match accepted {
-                    Ok((io, peer)) => self.clone().spawn(io, peer),
+                    Ok((io, peer)) => self.clone().spawn(io, peer, tls.clone()),
                     Err(error) => {
                         let listener = listener.local_addr().to_string();
                         self.telemetry.report(&Event::AcceptFailed { listener: &listener, error: &error.to_string() });
@@ -69,18 +70,23 @@ where
         while tokio::time::Instant::now() < enough {
             let accept = std::future::poll_fn(|cx| listener.poll_accept(cx));
             match tokio::time::timeout(SWEEP_PAUSE, accept).await {
-                Ok(Ok((io, peer))) => self.clone().spawn(io, peer),
+                Ok(Ok((io, peer))) => self.clone().spawn(io, peer, tls.clone()),
                 Ok(Err(_)) => {}
                 Err(_) => return,
             }
         }
     }
 
-    fn spawn(self: Arc<Self>, io: Box<dyn Io>, peer: Peer) {
+    fn spawn(self: Arc<Self>, io: Box<dyn Io>, peer: Peer, tls: Option<Arc<ServerTls>>) {
         match self.caps.admit(&peer) {
             Ok(seat) => {
                 let owner = self.connections.clone();
-                owner.spawn(async move { self.connection(io, peer, seat).await });
+                owner.spawn(async move {
+                    let _seat = seat;
+                    if let Some((io, caller)) = self.secured(io, &peer, tls).await {
+                        self.connection(io, peer, caller).await;
+                    }
+                });
             }
             // Dropped, and so closed, at once: a client that is told can go elsewhere.
             Err(full) => {
@@ -93,8 +99,44 @@ where
         }
     }
 
-    async fn connection(&self, io: Box<dyn Io>, peer: Peer, _seat: Seat) {
-        let connection = Arc::new(Connection { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), peer });
+    /// The byte stream that HTTP is spoken on, and what the transport proves of the caller. `None` when the handshake
+    /// failed: it is reported, and the connection closed. A handshake does not hold a drain.
+    async fn secured(
+        &self,
+        io: Box<dyn Io>,
+        peer: &Peer,
+        tls: Option<Arc<ServerTls>>,
+    ) -> Option<(Box<dyn Io>, Caller)> {
+        let process = if let Peer::Unix(process) = peer { *process } else { None };
+        let mut caller = Caller { process, ..Caller::default() };
+        let Some(tls) = tls else { return Some((io, caller)) };
+        let limit = self.settings.handshake_timeout;
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout(limit, tls.accept(io)) => outcome,
+            () = self.draining.reached(Phase::Forced) => return None,
+        };
+        let peer = peer.to_string();
+        match outcome.unwrap_or_else(|_| Err(HandshakeError::timed_out(limit))) {
+            Ok(accepted) => {
+                self.telemetry.report(&Event::TlsHandshake {
+                    peer: &peer,
+                    result: tls::SUCCESS,
+                    error: None,
+                });
+                caller.certificate = accepted.certificate;
+                Some((accepted.io, caller))
+            }
+            Err(error) => {
+                let (result, text) = (error.reason().label(), error.to_string());
+                self.telemetry.report(&Event::TlsHandshake { peer: &peer, result, error: Some(&text) });
+                None
+            }
+        }
+    }
+
+    async fn connection(&self, io: Box<dyn Io>, peer: Peer, caller: Caller) {
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection { id, peer, caller });
         let open = Open::new(self, connection.clone());
         let service = self.service.clone();
         let serve = move |request, draining| service(connection.clone(), draining, request);
@@ -135,7 +177,7 @@ impl<'a> Open<'a> {
             End::Orderly => None,
             End::Failed(error) => Some(error.to_string()),
             End::Abusive(abuse) => {
-                let Connection { id, peer } = &*self.connection;
+                let Connection { id, peer, .. } = &*self.connection;
                 let kind = abuse.name();
                 self.telemetry.report(&Event::ConnectionAbused { id: *id, peer: &peer.to_string(), kind });
                 Some(kind.to_owned())

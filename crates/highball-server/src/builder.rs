@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use highball_core::{Body, BoxError};
-use highball_net::{Drain, ListenAddr, ListenError, Listener, Os, Platform};
+use highball_net::{Drain, ListenAddr, ListenError, Listener, Os, Platform, ServerTls};
 use highball_telemetry::{Event, Telemetry};
 use http::{Request, Response};
 use tower::{Service, ServiceExt as _};
@@ -14,6 +14,7 @@ use tower::{Service, ServiceExt as _};
 use crate::admit::Admission;
 use crate::health::Health;
 use crate::methods::{DescriptorError, Methods};
+use crate::rate::Budgets;
 use crate::record::InFlight;
 use crate::rpc::{Host, Hosted};
 use crate::run::BoundServer;
@@ -40,7 +41,7 @@ pub struct Server {
     service: Hosted,
     settings: Settings,
     descriptors: Vec<Vec<u8>>,
-    listen: Vec<ListenAddr>,
+    listen: Vec<(ListenAddr, Option<Arc<ServerTls>>)>,
     admin: Option<ListenAddr>,
     platform: Arc<dyn Platform>,
     telemetry: Telemetry,
@@ -111,7 +112,14 @@ impl Server {
 
     /// Listens for RPCs on `addr`, in plaintext (h2c with prior knowledge). May be called several times.
     pub fn listen(mut self, addr: ListenAddr) -> Self {
-        self.listen.push(addr);
+        self.listen.push((addr, None));
+        self
+    }
+
+    /// Listens for RPCs on `addr` behind TLS. The files are watched while the server runs and taken when they change; a
+    /// set that cannot be used is reported and the old one stays.
+    pub fn listen_tls(mut self, addr: ListenAddr, tls: Arc<ServerTls>) -> Self {
+        self.listen.push((addr, Some(tls)));
         self
     }
 
@@ -128,7 +136,7 @@ impl Server {
     ///
     /// # Cancel safety
     /// Dropping the future closes what was bound.
-    pub async fn bind(self) -> Result<BoundServer, ServerError> {
+    pub async fn bind(mut self) -> Result<BoundServer, ServerError> {
         self.settings.check()?;
         if self.listen.is_empty() {
             return Err(ServerError::NoListener);
@@ -139,15 +147,22 @@ impl Server {
             self.health.set_serving(service, true);
         }
         let mut listeners = Vec::new();
-        for addr in &self.listen {
-            listeners.push(self.listener("grpc", addr).await?);
+        for (addr, tls) in std::mem::take(&mut self.listen) {
+            listeners.push((self.listener(&addr).await?, tls));
         }
         let admin = match &self.admin {
-            Some(addr) => Some(self.listener("admin", addr).await?),
+            Some(addr) => Some(self.listener(addr).await?),
             None => None,
         };
+        // Told only now: a server that does not start must not say that it listens.
+        let told = |role: &str, listener: &dyn Listener| {
+            self.telemetry.report(&Event::Listening { role, addr: &listener.local_addr().to_string() });
+        };
+        listeners.iter().for_each(|(listener, _)| told("grpc", &**listener));
+        admin.iter().for_each(|listener| told("admin", &**listener));
         let host = Host {
             admission: Admission::new(self.settings.concurrent_rpcs_max, self.telemetry.clone()),
+            rates: self.settings.rates.clone().map(|rates| Budgets::new(rates, self.telemetry.clone())),
             settings: self.settings,
             service: self.service,
             methods,
@@ -160,11 +175,9 @@ impl Server {
         Ok(BoundServer::new(Arc::new(host), listeners, admin, self.drain))
     }
 
-    async fn listener(&self, role: &str, addr: &ListenAddr) -> Result<Box<dyn Listener>, ServerError> {
+    async fn listener(&self, addr: &ListenAddr) -> Result<Box<dyn Listener>, ServerError> {
         let bound = self.platform.bind(addr).await;
-        let listener = bound.map_err(|source| ListenError { addr: addr.clone(), source })?;
-        self.telemetry.report(&Event::Listening { role, addr: &listener.local_addr().to_string() });
-        Ok(listener)
+        Ok(bound.map_err(|source| ListenError { addr: addr.clone(), source })?)
     }
 }
 

@@ -30,7 +30,9 @@ pub fn open_boxes(settings: &Settings, listeners: &[ListenAddr]) -> Vec<OpenBox>
         );
     }
     add("callers", "anyone who can connect may call every method; callers are not authenticated");
-    add("rates", "callers are not rate limited; only concurrency and message sizes are");
+    if settings.rates.is_none() {
+        add("rates", "callers are not rate limited; set `rates`");
+    }
     add("traces", "no traces are exported; trace ids are logged");
     if settings.reflection {
         add("reflection", "clients may read the descriptors; turn reflection off");

@@ -27,8 +27,10 @@ mod health;
 mod limit;
 mod message;
 mod methods;
+mod rate;
 mod record;
 mod reflection;
+mod renew;
 mod response;
 mod rpc;
 mod run;
@@ -39,6 +41,7 @@ pub use builder::{Server, ServerError};
 pub use checklist::OpenBox;
 pub use health::{Dependency, Health};
 pub use methods::DescriptorError;
+pub use rate::Rates;
 pub use run::{BoundServer, DrainReport};
 pub use settings::{Settings, SettingsError};
 

@@ -1,7 +1,8 @@
 //! The inbound body, bounded and counted.
 
+use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -19,6 +20,10 @@ pub(crate) struct Received {
     fault: OnceLock<Status>,
     /// The walk, which may wait in another task than the one that reads the body.
     walk: AtomicWaker,
+    /// The RPC has ended.
+    over: AtomicBool,
+    /// Whoever reads the body, which may be another task than the walk's.
+    reader: AtomicWaker,
 }
 
 impl Received {
@@ -35,6 +40,12 @@ impl Received {
     /// Wakes `waker` when there is a fault.
     pub(crate) fn wake(&self, waker: &Waker) {
         self.walk.register(waker);
+    }
+
+    /// The RPC has ended: a service that still reads its request has nothing to wait for.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+        self.reader.wake();
     }
 
     /// The first fault is the one that counts.
@@ -94,6 +105,12 @@ impl http_body::Body for Limited {
         if self.received.fault().is_some() {
             return Poll::Ready(None);
         }
+        self.received.reader.register(cx.waker());
+        if self.received.over.load(Ordering::Acquire) && !self.inner.is_end_stream() {
+            // Lets go of the stream, so that the caller is told to stop sending.
+            self.inner = Body::empty();
+            return Poll::Ready(Some(Err(BodyError::new(Over))));
+        }
         let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
@@ -101,7 +118,9 @@ impl http_body::Body for Limited {
                 self.received.set_fault(Status::new(Code::Cancelled, "the caller went away"));
                 return Poll::Ready(Some(Err(error)));
             }
-            None if self.walker.at_boundary() => return Poll::Ready(None),
+            None if self.walker.at_boundary() || self.received.over.load(Ordering::Acquire) => {
+                return Poll::Ready(None);
+            }
             None => {
                 let status = Status::new(Code::Internal, "the request ended inside a message");
                 return Poll::Ready(Some(Err(self.fault(status))));
@@ -124,6 +143,18 @@ impl http_body::Body for Limited {
         self.inner.size_hint()
     }
 }
+
+/// The RPC ended before its request did.
+#[derive(Debug)]
+struct Over;
+
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the RPC has ended")
+    }
+}
+
+impl std::error::Error for Over {}
 
 #[cfg(test)]
 mod tests {

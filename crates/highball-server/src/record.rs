@@ -102,6 +102,7 @@ impl Record {
             return;
         }
         self.permit = None;
+        self.received.end();
         self.in_flight.now.fetch_sub(1, Ordering::Relaxed);
         match self.draining.phase() {
             // Probes and reflection are no work that a drain saves or loses.

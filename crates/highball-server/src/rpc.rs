@@ -17,6 +17,7 @@ use crate::admit::Admission;
 use crate::health::Health;
 use crate::limit::Limited;
 use crate::methods::{Methods, ServedBy};
+use crate::rate::Budgets;
 use crate::record::{InFlight, Record, Start};
 use crate::stop::Stop;
 use crate::{Settings, admin, reflection, response};
@@ -30,6 +31,7 @@ pub(crate) struct Host {
     pub(crate) service: Hosted,
     pub(crate) methods: Methods,
     pub(crate) admission: Admission,
+    pub(crate) rates: Option<Budgets>,
     pub(crate) health: Health,
     pub(crate) telemetry: Telemetry,
     pub(crate) in_flight: Arc<InFlight>,
@@ -75,6 +77,13 @@ pub(crate) async fn handle(
             Ok(permit) => record.hold(permit),
             Err(status) => return record.refuse(status),
         }
+    }
+
+    // Rate.
+    if let Some(rates) = host.rates.as_ref().filter(|_| !probe)
+        && let Err(status) = rates.take(&rpc.method, &rpc.connection.caller, &rpc.connection.peer)
+    {
+        return record.refuse(status);
     }
 
     // Limit the body.

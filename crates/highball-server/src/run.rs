@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use highball_core::{Body, Connection};
 use highball_net::caps::Caps;
+use highball_net::tls::ServerTls;
 use highball_net::{Drain, Draining, ListenAddr, Listener, Phase, Tasks};
 use highball_telemetry::Event;
 use http::Request;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::accept::{Acceptor, Ends};
 use crate::checklist::{self, OpenBox};
 use crate::rpc::Host;
-use crate::{Settings, admin, rpc};
+use crate::{Settings, admin, renew, rpc};
 
 /// After force, the time connections get to carry their last frames out before their tasks are aborted. Longer than the
 /// connection's own farewell, which is the orderly way.
@@ -27,29 +29,34 @@ const ABORT_AFTER: Duration = Duration::from_secs(1);
 /// Connections to the admin port.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
 
+/// A listener, and the TLS its connections speak.
+pub(crate) type Secured = (Box<dyn Listener>, Option<Arc<ServerTls>>);
+
 /// A server that holds its addresses and serves nothing yet.
 #[must_use = "a bound server serves nothing until it is run"]
 pub struct BoundServer {
     host: Arc<Host>,
-    listeners: Vec<Box<dyn Listener>>,
+    listeners: Vec<Secured>,
     admin: Option<Box<dyn Listener>>,
     drain: Arc<Drain>,
+    /// Told when TLS files should be read again at once.
+    reload: Arc<Notify>,
 }
 
 impl BoundServer {
     pub(crate) fn new(
         host: Arc<Host>,
-        listeners: Vec<Box<dyn Listener>>,
+        listeners: Vec<Secured>,
         admin: Option<Box<dyn Listener>>,
         drain: Arc<Drain>,
     ) -> Self {
-        Self { host, listeners, admin, drain }
+        Self { host, listeners, admin, drain, reload: Arc::default() }
     }
 
     /// Where it listens for RPCs, with the ports the system chose.
     #[must_use]
     pub fn addrs(&self) -> Vec<ListenAddr> {
-        self.listeners.iter().map(|listener| listener.local_addr()).collect()
+        self.listeners.iter().map(|(listener, _)| listener.local_addr()).collect()
     }
 
     /// Where the admin port is.
@@ -70,14 +77,16 @@ impl BoundServer {
         checklist::open_boxes(&self.host.settings, &self.addrs())
     }
 
-    /// Runs until SIGTERM or SIGINT, then drains; a second signal forces the drain.
+    /// Runs until SIGTERM or SIGINT, then drains; a second signal forces the drain. SIGHUP reads TLS files again at once.
     ///
     /// # Errors
     /// When the process may not handle signals, which no ordinary process is denied.
     pub async fn run_until_signal(self) -> io::Result<DrainReport> {
         let mut signals = Signals::new()?;
         let drain = self.drain.clone();
-        let (first, forced) = tokio::sync::oneshot::channel();
+        let mut hangup = signal(SignalKind::hangup())?;
+        let reload = self.reload.clone();
+        let (first, stop) = tokio::sync::oneshot::channel();
         let watch = Tasks::new();
         watch.spawn(async move {
             signals.next().await;
@@ -86,7 +95,12 @@ impl BoundServer {
             signals.next().await;
             drain.advance(Phase::Forced);
         });
-        Ok(self.run(async move { forced.await.unwrap_or_default() }).await)
+        watch.spawn(async move {
+            while hangup.recv().await.is_some() {
+                reload.notify_waiters();
+            }
+        });
+        Ok(self.run(async move { stop.await.unwrap_or_default() }).await)
     }
 
     /// Runs until `stop` resolves, then drains: readiness says no for [`Settings::lame_duck`] while everything is still
@@ -96,15 +110,20 @@ impl BoundServer {
     /// # Cancel safety
     /// Dropping the future closes every connection at once.
     pub async fn run(self, stop: impl Future<Output = ()>) -> DrainReport {
-        let Self { host, listeners, admin, drain } = self;
+        let Self { host, listeners, admin, drain, reload } = self;
         let (loops, connections, admin_tasks) = (Tasks::new(), Tasks::new(), Tasks::new());
         let ends = Arc::new(Ends::default());
         let acceptor = Arc::new(rpc_acceptor(&host, &connections, &ends));
-        for listener in listeners {
-            loops.spawn(acceptor.clone().run(listener));
+        let watchers = Tasks::new();
+        for (listener, tls) in listeners {
+            if let Some(tls) = tls.clone() {
+                let addr = listener.local_addr().to_string();
+                watchers.spawn(renew::watch(host.telemetry.clone(), addr, tls, reload.clone()));
+            }
+            loops.spawn(acceptor.clone().run(listener, tls));
         }
         if let Some(listener) = admin {
-            admin_tasks.spawn(Arc::new(admin_acceptor(&host, &admin_tasks)).run(listener));
+            admin_tasks.spawn(Arc::new(admin_acceptor(&host, &admin_tasks)).run(listener, None));
         }
         let draining = drain.listen();
         tokio::select! {
@@ -136,7 +155,7 @@ impl BoundServer {
             () = sleep(host.settings.drain_timeout) => {}
             () = draining.reached(Phase::Forced) => {}
         }
-        if connections.running() > 0 {
+        if connections.running() > 0 || drain.phase() == Phase::Forced {
             enter(Phase::Forced, "force");
             // Whatever is left then never took its last frames.
             timeout(ABORT_AFTER, connections.finished()).await.ok();

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use highball_core::ByteSize;
 
+use crate::rate::Rates;
+
 /// The limits of one server. [`Default`] is the only place where defaults are written down.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Largest message, each way, without its five-byte prefix. Default 4 MiB, as every gRPC implementation.
     /// A larger one is RESOURCE_EXHAUSTED, refused before it is buffered.
@@ -14,6 +16,9 @@ pub struct Settings {
     /// RPCs this process works on at once; one more is RESOURCE_EXHAUSTED at once, nothing queues. Default 10,000.
     /// Health checks are not counted: a full server is not a dead one.
     pub concurrent_rpcs_max: usize,
+    /// How often one caller may call; `None`, the default, for as often as it likes. Beyond it RPCs are
+    /// RESOURCE_EXHAUSTED with the time to wait. Health checks are not counted.
+    pub rates: Option<Rates>,
     /// Connections of all clients together; one more is closed at once. Default 10,000.
     pub connections_max: usize,
     /// Connections of one address; one more is closed at once. Default 1,000. Unix sockets have no address.
@@ -38,6 +43,7 @@ impl Default for Settings {
         Self {
             message_size_bytes_max: 4 << 20,
             concurrent_rpcs_max: 10_000,
+            rates: None,
             connections_max: 10_000,
             connections_per_peer_max: 1000,
             deadline_default: Duration::from_secs(30),
@@ -75,6 +81,7 @@ impl Settings {
                 "message_size_bytes_max is larger than gRPC's 4 GiB prefix can say; lower it".to_owned(),
             );
         }
+        problems.extend(self.rates.iter().flat_map(Rates::problems));
         if self.deadline_default.is_zero() {
             problems.push(
                 "deadline_default is 0, so every RPC would fail at once; set it to 30s or more".to_owned(),
@@ -95,6 +102,13 @@ impl Settings {
         vec![
             ("message size, each way", size(self.message_size_bytes_max)),
             ("concurrent RPCs", self.concurrent_rpcs_max.to_string()),
+            (
+                "rate of a caller",
+                match &self.rates {
+                    Some(rates) => format!("{}/s, burst {}", rates.per_second, rates.burst),
+                    None => "not limited".to_owned(),
+                },
+            ),
             (
                 "connections, total / per peer",
                 format!("{} / {}", self.connections_max, self.connections_per_peer_max),

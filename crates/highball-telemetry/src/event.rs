@@ -6,7 +6,7 @@ use std::time::Duration;
 use highball_core::{Rpc, Status};
 use tracing::{debug, error, info, warn};
 
-use crate::metrics::{HttpStatusLabel, KindLabel, LimitLabel, MethodOnly};
+use crate::metrics::{HttpStatusLabel, KindLabel, LimitLabel, ListenerLabel, MethodOnly, ResultLabel};
 use crate::{MethodMeter, Telemetry, TraceId};
 
 /// A limit that refused something; the label value is the name of the setting.
@@ -19,6 +19,8 @@ pub enum Limit {
     OutboundMessageSize,
     /// `concurrent_rpcs_max`.
     ConcurrentRpcs,
+    /// `rates`.
+    Rate,
     /// `connections_max`.
     Connections,
     /// `connections_per_peer_max`.
@@ -33,6 +35,7 @@ impl Limit {
             Self::InboundMessageSize => "inbound_message_size",
             Self::OutboundMessageSize => "outbound_message_size",
             Self::ConcurrentRpcs => "concurrent_rpcs",
+            Self::Rate => "rate",
             Self::Connections => "connections",
             Self::ConnectionsPerPeer => "connections_per_peer",
             Self::WriteStall => "write_stall",
@@ -118,6 +121,29 @@ pub enum Event<'a> {
         /// What it did: a member of a closed set.
         kind: &'static str,
     },
+    /// A TLS handshake ended.
+    TlsHandshake {
+        /// Who connected.
+        peer: &'a str,
+        /// `SUCCESS`, or a reason of a closed set (gRFC A118).
+        result: &'static str,
+        /// Why it failed, for the log.
+        error: Option<&'a str>,
+    },
+    /// The certificate of a listener is in force.
+    TlsCertificate {
+        /// The listener.
+        listener: &'a str,
+        /// When it expires, in seconds since 1970.
+        not_after_seconds: i64,
+    },
+    /// TLS files changed, and were taken or refused.
+    TlsReload {
+        /// The listener.
+        listener: &'a str,
+        /// Why the new files cannot be used; the old ones stay in force.
+        error: Option<&'a str>,
+    },
     /// A connection could not be accepted.
     AcceptFailed {
         /// On which listener.
@@ -184,6 +210,17 @@ impl Telemetry {
             Event::ConnectionAbused { kind, .. } => {
                 families.abuse.get_or_create(&KindLabel { kind }).inc();
             }
+            Event::TlsHandshake { result, .. } => {
+                families.tls_handshakes.get_or_create(&ResultLabel { result }).inc();
+            }
+            Event::TlsCertificate { listener, not_after_seconds } => {
+                let listener = ListenerLabel { listener: (*listener).to_owned() };
+                families.tls_expiry.get_or_create(&listener).set(*not_after_seconds);
+            }
+            Event::TlsReload { error, .. } => {
+                let result = if error.is_some() { "rejected" } else { "taken" };
+                families.tls_reloads.get_or_create(&ResultLabel { result }).inc();
+            }
             Event::AcceptFailed { .. } => {
                 families.accept_failures.inc();
             }
@@ -208,6 +245,13 @@ fn log(event: &Event<'_>) {
         Event::ConnectionOpened { id, peer } => debug!(connection = id, peer, "connection opened"),
         Event::ConnectionClosed { id, error } => debug!(connection = id, error, "connection closed"),
         Event::ConnectionAbused { id, peer, kind } => warn!(connection = id, peer, kind, "abusive client"),
+        Event::TlsHandshake { peer, result, error } => match error {
+            Some(error) => info!(peer, result, error, "tls handshake failed"),
+            None => debug!(peer, result, "tls handshake"),
+        },
+        Event::TlsCertificate { listener, not_after_seconds } => debug!(listener, not_after_seconds, "certificate"),
+        Event::TlsReload { listener, error: Some(error) } => error!(listener, error, "tls files refused"),
+        Event::TlsReload { listener, error: None } => info!(listener, "tls files reloaded"),
         Event::AcceptFailed { listener, error } => warn!(listener, error, "accept failed"),
         Event::Listening { role, addr } => info!(role, addr, "listening"),
         Event::Draining { phase, rpcs, connections } => info!(phase, rpcs, connections, "draining"),

@@ -34,6 +34,9 @@ pub(crate) struct Families {
     pub(crate) limit_hits: Family<LimitLabel, RawCounter>,
     pub(crate) refused: Family<HttpStatusLabel, RawCounter>,
     pub(crate) abuse: Family<KindLabel, RawCounter>,
+    pub(crate) tls_handshakes: Family<ResultLabel, RawCounter>,
+    pub(crate) tls_expiry: Family<ListenerLabel, Gauge>,
+    pub(crate) tls_reloads: Family<ResultLabel, RawCounter>,
     pub(crate) connections: RawCounter,
     pub(crate) connections_open: Gauge,
     pub(crate) accept_failures: RawCounter,
@@ -72,6 +75,18 @@ pub(crate) struct KindLabel {
     pub(crate) kind: &'static str,
 }
 
+/// How something went.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct ResultLabel {
+    pub(crate) result: &'static str,
+}
+
+/// One of our own addresses.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct ListenerLabel {
+    pub(crate) listener: String,
+}
+
 /// An HTTP status.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct HttpStatusLabel {
@@ -101,6 +116,9 @@ impl Telemetry {
             limit_hits: Family::default(),
             refused: Family::default(),
             abuse: Family::default(),
+            tls_handshakes: Family::default(),
+            tls_expiry: Family::default(),
+            tls_reloads: Family::default(),
             connections: RawCounter::default(),
             connections_open: Gauge::default(),
             accept_failures: RawCounter::default(),
@@ -196,6 +214,9 @@ impl Families {
             "Connections ended because the client misbehaved",
             self.abuse.clone(),
         );
+        registry.register(names::TLS_HANDSHAKES, "TLS handshakes", self.tls_handshakes.clone());
+        registry.register(names::TLS_CERTIFICATE_EXPIRY, "Expiry of the certificate", self.tls_expiry.clone());
+        registry.register(names::TLS_RELOADS, "Reloads of TLS files that changed", self.tls_reloads.clone());
         registry.register_collector(Box::new(log::DroppedLines));
     }
 }

@@ -91,6 +91,9 @@ fn text(payload: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+    use tracing_subscriber::fmt::MakeWriter;
 
     #[test]
     fn a_caught_panic_says_what_and_where() {
@@ -102,5 +105,76 @@ mod tests {
         );
         assert!(!caught.backtrace.is_empty());
         assert_eq!(catch(|| 3).unwrap(), 3);
+    }
+
+    /// What `work` logs.
+    fn logged(work: impl FnOnce()) -> String {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let subscriber = tracing_subscriber::fmt().json().with_writer(Written(written.clone())).finish();
+        tracing::subscriber::with_default(subscriber, work);
+        let written = written.lock().unwrap();
+        String::from_utf8_lossy(&written).into_owned()
+    }
+
+    #[derive(Clone)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(line)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Written {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    fn swallow(what: &str) {
+        panic::catch_unwind(|| panic!("{what}")).unwrap_err();
+    }
+
+    #[test]
+    fn a_panic_that_the_work_caught_itself_is_logged_and_the_work_goes_on() {
+        let log = logged(|| {
+            let done = catch(|| {
+                swallow("a broken parser");
+                3
+            });
+            assert_eq!(done.unwrap(), 3);
+        });
+        assert!(log.contains("a broken parser") && log.contains("caught by the service itself"), "{log}");
+    }
+
+    #[test]
+    fn the_panic_that_ended_the_work_is_reported_and_those_before_it_are_logged() {
+        let log = logged(|| {
+            let ended = catch(|| {
+                swallow("a broken parser");
+                panic!("out of ideas");
+            });
+            let said = ended.unwrap_err().message;
+            assert!(said.contains("out of ideas") && !said.contains("parser"), "{said}");
+        });
+        assert!(log.contains("a broken parser") && !log.contains("out of ideas"), "{log}");
+    }
+
+    #[test]
+    fn a_guard_inside_another_keeps_its_panic_to_itself() {
+        let log = logged(|| {
+            let outer = catch(|| {
+                let inner = catch(|| panic!("inner")).unwrap_err();
+                assert!(inner.message.contains("inner"), "{}", inner.message);
+            });
+            assert!(outer.is_ok());
+        });
+        assert_eq!(log, "", "caught once, told once");
     }
 }

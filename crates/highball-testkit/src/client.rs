@@ -39,6 +39,20 @@ impl Client {
         Self::over(io).await
     }
 
+    /// Connects over TLS to a server whose certificate says `localhost`.
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    #[expect(clippy::disallowed_methods, reason = "a test's way to the server under test")]
+    pub async fn tls(addr: SocketAddr, mut config: rustls::ClientConfig) -> std::io::Result<Self> {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let io = TcpStream::connect(addr).await.expect("the server listens");
+        io.set_nodelay(true).expect("a TCP socket");
+        let name = rustls_pki_types::ServerName::try_from("localhost").expect("a name");
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+        Ok(Self::over(connector.connect(name, io).await?).await)
+    }
+
     /// Connects over a Unix socket.
     #[expect(clippy::disallowed_methods, reason = "a test's way to the server under test")]
     pub async fn unix(path: &Path) -> Self {

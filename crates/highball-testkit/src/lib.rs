@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod leaks;
+pub mod pki;
 pub mod raw;
 pub mod server;
 pub mod sim;

@@ -6,21 +6,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
 use highball_net::tls::{Accepted, HandshakeError, ServerTls, Settings};
 use highball_net::{ListenAddr, Listener, Os, Platform};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
-    SerialNumber, date_time_ymd,
-};
+use highball_testkit::pki;
+pub(crate) use highball_testkit::pki::{Authority, Pair, client_params};
 use rustls::client::Resumption;
-use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::ServerName;
 use tokio::io::DuplexStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -57,93 +50,6 @@ impl Platform for Clock {
     fn random(&self) -> u64 {
         4
     }
-}
-
-/// A certificate and its key, as PEM.
-#[derive(Clone)]
-pub(crate) struct Pair {
-    pub(crate) cert: String,
-    pub(crate) key: String,
-}
-
-/// A CA.
-pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    pub(crate) fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// A CA below this one.
-    pub(crate) fn intermediate(&self, name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        Self(CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.0).unwrap())
-    }
-
-    pub(crate) fn pem(&self) -> String {
-        pem("CERTIFICATE", self.0.der())
-    }
-
-    /// A leaf for `localhost`, after `change`.
-    pub(crate) fn leaf(&self, change: impl FnOnce(&mut CertificateParams)) -> Pair {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let cert = params.signed_by(&key, &self.0).unwrap();
-        Pair { cert: pem("CERTIFICATE", cert.der()), key: pem("PRIVATE KEY", key.serialized_der()) }
-    }
-
-    pub(crate) fn server(&self) -> Pair {
-        self.leaf(|params| {
-            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        })
-    }
-
-    pub(crate) fn client(&self, name: &str) -> Pair {
-        self.leaf(|params| client_params(params, name))
-    }
-
-    /// A list that revokes one serial number.
-    pub(crate) fn crl(&self, serials: &[u8]) -> String {
-        let revoked = |serial: &u8| RevokedCertParams {
-            serial_number: SerialNumber::from_slice(&[*serial]),
-            revocation_time: date_time_ymd(2026, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        };
-        let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2026, 1, 1),
-            next_update: date_time_ymd(2030, 1, 1),
-            crl_number: SerialNumber::from_slice(&[1]),
-            issuing_distribution_point: None,
-            revoked_certs: serials.iter().map(revoked).collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        pem("X509 CRL", list.signed_by(&self.0).unwrap().der())
-    }
-}
-
-/// RFC 7468, on one long line: parsers take it.
-fn pem(label: &str, der: &[u8]) -> String {
-    let base64 = STANDARD.encode(der);
-    format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n")
-}
-
-pub(crate) fn client_params(params: &mut CertificateParams, name: &str) {
-    let spiffe = format!("spiffe://example.org/{name}");
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.subject_alt_names = vec![
-        SanType::DnsName(format!("{name}.example").try_into().unwrap()),
-        SanType::URI(spiffe.try_into().unwrap()),
-    ];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
 }
 
 /// The files of one server.
@@ -203,10 +109,8 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(ca: &Authority) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(ca.0.der().clone()).unwrap();
         Self {
-            roots,
+            roots: ca.roots(),
             pair: None,
             alpn: vec!["h2"],
             versions: rustls::ALL_VERSIONS.to_vec(),
@@ -230,19 +134,7 @@ impl Client {
     }
 
     fn config(&self) -> ClientConfig {
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(&self.versions)
-            .unwrap()
-            .with_root_certificates(self.roots.clone());
-        let mut config = match &self.pair {
-            None => builder.with_no_client_auth(),
-            Some(pair) => {
-                let chain =
-                    CertificateDer::pem_slice_iter(pair.cert.as_bytes()).collect::<Result<_, _>>().unwrap();
-                let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-                builder.with_client_auth_cert(chain, key).unwrap()
-            }
-        };
+        let mut config = pki::client_config(&self.roots, self.pair.as_ref(), &self.versions);
         config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config.resumption = Resumption::in_memory_sessions(8);
         config

@@ -1,0 +1,204 @@
+//! How often one caller may call.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use highball_core::{Caller, Code, Method, Peer, Status};
+use highball_telemetry::{Event, Limit, Telemetry};
+use tokio::time::Instant;
+
+/// Rates of callers. A caller is told by its certificate, else its token, else its Unix user, else its address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rates {
+    /// RPCs a caller may make each second, over time. Must be positive.
+    pub per_second: f64,
+    /// RPCs a caller may make at once after a pause.
+    pub burst: u32,
+    /// What a method costs: `package.Service/Method` or `package.Service/*`, and how many RPCs one of it counts for. The
+    /// exact name wins; everything else costs 1. A weight above the burst can never be paid.
+    pub weights: Vec<(String, u32)>,
+    /// Callers that are remembered at once; default 100,000. A caller who has not called for long enough to have its full
+    /// burst again is forgotten first. When all are busy, new callers share one budget.
+    pub callers_max: usize,
+}
+
+impl Rates {
+    /// `per_second` and `burst` for every caller, every method costing 1.
+    #[must_use]
+    pub fn new(per_second: f64, burst: u32) -> Self {
+        Self { per_second, burst, weights: Vec::new(), callers_max: 100_000 }
+    }
+
+    /// What cannot work, for the list of all problems.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !(self.per_second.is_finite() && self.per_second > 0.0) {
+            problems.push(format!("rates.per_second is {}; set it to more than 0", self.per_second));
+        }
+        if self.burst == 0 || self.callers_max == 0 {
+            problems.push("rates.burst and rates.callers_max must be at least 1".to_owned());
+        }
+        for (method, weight) in &self.weights {
+            if *weight > self.burst {
+                problems.push(format!(
+                    "rates.weights: {method} costs {weight}, more than the burst of {}; raise the burst",
+                    self.burst
+                ));
+            }
+        }
+        problems
+    }
+}
+
+/// Budgets by the generic cell rate algorithm: one instant per caller, the moment at which its budget is full again. The
+/// clock is tokio's, so that it stands still in a simulation; that is why no library keeps it.
+#[derive(Debug)]
+pub(crate) struct Budgets {
+    rates: Rates,
+    interval: Duration,
+    weights: HashMap<String, u32>,
+    hasher: RandomState,
+    shards: Vec<Mutex<HashMap<String, Instant>>>,
+    /// The budget of all callers who find no place.
+    shared: Mutex<Instant>,
+    telemetry: Telemetry,
+}
+
+const SHARDS: usize = 16;
+
+impl Budgets {
+    pub(crate) fn new(rates: Rates, telemetry: Telemetry) -> Self {
+        Self {
+            interval: Duration::from_secs_f64(1.0 / rates.per_second),
+            weights: rates.weights.iter().cloned().collect(),
+            rates,
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shared: Mutex::new(Instant::now()),
+            telemetry,
+        }
+    }
+
+    /// Takes the price of one RPC from the caller's budget.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED naming the setting and when to come back.
+    pub(crate) fn take(&self, method: &Method, caller: &Caller, peer: &Peer) -> Result<(), Status> {
+        let price = self.interval * self.weight(method);
+        let now = Instant::now();
+        let key = caller.key(peer);
+        let index = usize::try_from(self.hasher.hash_one(&key) % SHARDS as u64).unwrap_or_default();
+        let mut shard = lock(&self.shards[index]);
+        if shard.len() >= self.rates.callers_max.div_ceil(SHARDS) && !shard.contains_key(&key) {
+            // Whoever has the full burst again is the same as somebody unknown.
+            shard.retain(|_, full| *full > now);
+        }
+        let outcome = if shard.len() < self.rates.callers_max.div_ceil(SHARDS) || shard.contains_key(&key) {
+            self.pay(shard.entry(key).or_insert(now), price, now)
+        } else {
+            drop(shard);
+            self.pay(&mut lock(&self.shared), price, now)
+        };
+        outcome.map_err(|wait| self.refuse(wait))
+    }
+
+    /// Moves the moment of a full budget, unless it would be too far away; then how long to wait.
+    fn pay(&self, full: &mut Instant, price: Duration, now: Instant) -> Result<(), Duration> {
+        let next = (*full).max(now) + price;
+        let latest = now + self.interval * self.rates.burst;
+        if next > latest {
+            return Err(next - latest);
+        }
+        *full = next;
+        Ok(())
+    }
+
+    fn refuse(&self, wait: Duration) -> Status {
+        self.telemetry.report(&Event::LimitHit { limit: Limit::Rate });
+        let Rates { per_second, burst, .. } = &self.rates;
+        let sentence = format!("more than {per_second} RPCs a second after a burst of {burst} (rates)");
+        Status::new(Code::ResourceExhausted, sentence).with_retry_after(wait)
+    }
+
+    fn weight(&self, method: &Method) -> u32 {
+        if self.weights.is_empty() {
+            return 1;
+        }
+        let exact = self.weights.get(method.full_name());
+        let of_service = || self.weights.get(&format!("{}/*", method.service()));
+        exact.or_else(of_service).copied().unwrap_or(1)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::uri::PathAndQuery;
+
+    fn method(path: &'static str) -> Method {
+        Method::parse(&PathAndQuery::from_static(path)).unwrap()
+    }
+
+    fn peer(n: u8) -> Peer {
+        Peer::Tcp(format!("10.0.0.{n}:1").parse().unwrap())
+    }
+
+    fn budgets(rates: Rates) -> Budgets {
+        Budgets::new(rates, Telemetry::new())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_is_allowed_then_the_rate() {
+        let budgets = budgets(Rates::new(10.0, 3));
+        let take = || budgets.take(&method("/a.B/C"), &Caller::default(), &peer(1));
+        for _ in 0..3 {
+            take().unwrap();
+        }
+        let refused = take().unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert_eq!(refused.retry_after(), Some(Duration::from_millis(100)));
+        tokio::time::advance(Duration::from_millis(100)).await;
+        take().unwrap();
+        assert!(take().is_err());
+        budgets
+            .take(&method("/a.B/C"), &Caller::default(), &peer(2))
+            .expect("another caller has its own budget");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_method_costs_its_weight_and_the_exact_name_wins() {
+        let weights = vec![("a.B/*".to_owned(), 2), ("a.B/Cheap".to_owned(), 1)];
+        let budgets = budgets(Rates { weights, ..Rates::new(1.0, 5) });
+        let take = |path| budgets.take(&method(path), &Caller::default(), &peer(1));
+        take("/a.B/Dear").unwrap();
+        take("/a.B/Dear").unwrap();
+        assert!(take("/a.B/Dear").is_err());
+        take("/a.B/Cheap").unwrap();
+        assert!(take("/c.D/E").is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_beyond_the_table_share_one_budget_until_places_are_free() {
+        let rates = Rates { callers_max: SHARDS, ..Rates::new(1.0, 1) };
+        let budgets = budgets(rates);
+        let take = |n| budgets.take(&method("/a.B/C"), &Caller::default(), &peer(n));
+        let served = (0..=250).filter(|n| take(*n).is_ok()).count();
+        assert!(served <= SHARDS + 1, "{served} of 251 callers were served");
+        assert!(budgets.shards.iter().all(|shard| lock(shard).len() <= 1));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        take(251).expect("the others have their full burst again and are forgotten");
+    }
+
+    #[test]
+    fn rates_that_cannot_work_are_said_to_be() {
+        let rates = Rates { weights: vec![("a.B/C".to_owned(), 9)], ..Rates::new(0.0, 3) };
+        let problems = rates.problems().join("; ");
+        assert!(problems.contains("per_second") && problems.contains("a.B/C costs 9"), "{problems}");
+    }
+}
