@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile()?;
 
     let reference = [
-        "ecommerce/v1/order.proto",
+        "ecommerce/v1/order_service.proto",
         "user/v1/user.proto",
         "user/v2/user.proto",
         "greeter/greeter.proto",
@@ -37,8 +37,6 @@ fn compile(root: &str, files: &[&str]) -> Result<protox::Compiler, Box<dyn Error
 
 fn tonic(out: &Path, compiler: &protox::Compiler) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(out)?;
-    tonic_prost_build::configure()
-        .out_dir(out)
-        .compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure().out_dir(out).compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

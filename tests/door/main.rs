@@ -26,16 +26,8 @@ where
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<highball::core::BoxError>,
 {
-    let settings = Settings {
-        deadline_default: Duration::from_millis(500),
-        ..Settings::default()
-    };
-    TestServer::start(
-        Server::new(service)
-            .with_descriptors(SHOP_DESCRIPTORS)
-            .with_settings(settings),
-    )
-    .await
+    let settings = Settings { deadline_default: Duration::from_millis(500), ..Settings::default() };
+    TestServer::start(Server::new(service).with_descriptors(SHOP_DESCRIPTORS).with_settings(settings)).await
 }
 
 async fn drive_tonic(server: &TestServer) {
@@ -51,38 +43,20 @@ async fn drive_tonic(server: &TestServer) {
     }
     assert_eq!(seen, [0, 1, 2]);
 
-    let item = |cents| Item {
-        id: String::new(),
-        cents,
-    };
-    let total = client
-        .upload(tokio_stream::iter([item(1), item(2)]))
-        .await
-        .unwrap()
-        .into_inner();
+    let item = |cents| Item { id: String::new(), cents };
+    let total = client.upload(tokio_stream::iter([item(1), item(2)])).await.unwrap().into_inner();
     assert_eq!(total.cents, 3);
 
-    let mut echoed = client
-        .chat(tokio_stream::iter([item(5), item(6)]))
-        .await
-        .unwrap()
-        .into_inner();
+    let mut echoed = client.chat(tokio_stream::iter([item(5), item(6)])).await.unwrap().into_inner();
     assert_eq!(echoed.message().await.unwrap().unwrap().cents, 5);
     assert_eq!(echoed.message().await.unwrap().unwrap().cents, 6);
     assert_eq!(echoed.message().await.unwrap(), None);
 
     let status = client.get(get("missing")).await.unwrap_err();
-    assert_eq!(
-        (status.code(), status.message()),
-        (tonic::Code::NotFound, "no such item")
-    );
-    let resource = status
-        .get_details_resource_info()
-        .expect("details reach this client in a genuine trailers-only");
-    assert_eq!(
-        (resource.resource_type.as_str(), resource.resource_name.as_str()),
-        ("item", "missing")
-    );
+    assert_eq!((status.code(), status.message()), (tonic::Code::NotFound, "no such item"));
+    let resource =
+        status.get_details_resource_info().expect("details reach this client in a genuine trailers-only");
+    assert_eq!((resource.resource_type.as_str(), resource.resource_name.as_str()), ("item", "missing"));
 
     // The server's own default: this client would report a deadline it set itself as CANCELLED.
     let status = client.get(get("slow")).await.unwrap_err();
@@ -90,24 +64,16 @@ async fn drive_tonic(server: &TestServer) {
     assert!(status.message().contains("deadline_default"), "{status}");
 
     let status = client.get(get("panic")).await.unwrap_err();
-    assert_eq!(
-        (status.code(), status.message()),
-        (tonic::Code::Internal, "internal error")
-    );
+    assert_eq!((status.code(), status.message()), (tonic::Code::Internal, "internal error"));
 }
 
 async fn drive_connect(server: &TestServer) {
     let base: http::Uri = format!("http://{}", server.addr()).parse().unwrap();
-    let transport = connectrpc::client::Http2Connection::connect_plaintext(base.clone())
-        .await
-        .unwrap()
-        .shared(16);
+    let transport =
+        connectrpc::client::Http2Connection::connect_plaintext(base.clone()).await.unwrap().shared(16);
     let config = connectrpc::client::ClientConfig::new(base).with_protocol(connectrpc::Protocol::Grpc);
     let client = connect::ShopClient::new(transport, config);
-    let get = |id: &str| connect::GetRequest {
-        id: id.to_owned(),
-        ..Default::default()
-    };
+    let get = |id: &str| connect::GetRequest { id: id.to_owned(), ..Default::default() };
     assert_eq!(client.get(get("a")).await.unwrap().into_owned().cents, 7);
     let mut items = client.watch(get("a")).await.unwrap();
     let mut seen = 0;
@@ -116,10 +82,7 @@ async fn drive_connect(server: &TestServer) {
     }
     assert_eq!(seen, 3);
     let error = client.get(get("missing")).await.unwrap_err();
-    assert_eq!(
-        (error.code, error.details.len()),
-        (connectrpc::ErrorCode::NotFound, 1)
-    );
+    assert_eq!((error.code, error.details.len()), (connectrpc::ErrorCode::NotFound, 1));
     let options = connectrpc::client::CallOptions::default().with_timeout(Duration::from_millis(50));
     let error = client.get_with_options(get("slow"), options).await.unwrap_err();
     assert_eq!(error.code, connectrpc::ErrorCode::DeadlineExceeded);
@@ -145,9 +108,7 @@ async fn a_connectrpc_service_is_hosted() {
 async fn a_stack_of_the_users_own_layers_is_hosted() {
     let stack = tower::ServiceBuilder::new()
         .map_request(|mut request: Request<Body>| {
-            request
-                .headers_mut()
-                .insert("x-layer", http::HeaderValue::from_static("seen"));
+            request.headers_mut().insert("x-layer", http::HeaderValue::from_static("seen"));
             request
         })
         .service(services::tonic_routes());

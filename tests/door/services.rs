@@ -31,11 +31,7 @@ impl Shop for TonicShop {
         match id.as_str() {
             "missing" => {
                 let details = ErrorDetails::with_resource_info("item", "missing", "", "");
-                Err(tonic::Status::with_error_details(
-                    tonic::Code::NotFound,
-                    "no such item",
-                    details,
-                ))
+                Err(tonic::Status::with_error_details(tonic::Code::NotFound, "no such item", details))
             }
             "slow" => {
                 tokio::time::sleep(SLOW).await;
@@ -53,12 +49,7 @@ impl Shop for TonicShop {
         request: tonic::Request<GetRequest>,
     ) -> Result<tonic::Response<Items>, tonic::Status> {
         let id = request.into_inner().id;
-        let items = futures_util::stream::iter(0..3).map(move |cents| {
-            Ok(Item {
-                id: id.clone(),
-                cents,
-            })
-        });
+        let items = futures_util::stream::iter(0..3).map(move |cents| Ok(Item { id: id.clone(), cents }));
         Ok(tonic::Response::new(items.boxed()))
     }
 
@@ -70,10 +61,7 @@ impl Shop for TonicShop {
         while let Some(item) = items.message().await? {
             cents += item.cents;
         }
-        Ok(tonic::Response::new(Item {
-            id: "total".to_owned(),
-            cents,
-        }))
+        Ok(tonic::Response::new(Item { id: "total".to_owned(), cents }))
     }
 
     type ChatStream = Items;
@@ -114,11 +102,9 @@ impl connect::Shop for ConnectShop {
                 Err(ConnectError::internal("too late"))
             }
             "panic" => panic!("secret detail"),
-            id => connectrpc::Response::ok(connect::Item {
-                id: id.to_owned(),
-                cents: 7,
-                ..Default::default()
-            }),
+            id => {
+                connectrpc::Response::ok(connect::Item { id: id.to_owned(), cents: 7, ..Default::default() })
+            }
         }
     }
 
@@ -128,13 +114,8 @@ impl connect::Shop for ConnectShop {
         request: ServiceRequest<'_, connect::GetRequest>,
     ) -> ServiceResult<ServiceStream<connect::Item>> {
         let id = request.id.to_owned();
-        let items = futures_util::stream::iter(0..3).map(move |cents| {
-            Ok(connect::Item {
-                id: id.clone(),
-                cents,
-                ..Default::default()
-            })
-        });
+        let items = futures_util::stream::iter(0..3)
+            .map(move |cents| Ok(connect::Item { id: id.clone(), cents, ..Default::default() }));
         connectrpc::Response::stream_ok(items)
     }
 
@@ -147,11 +128,7 @@ impl connect::Shop for ConnectShop {
         while let Some(item) = items.next().await {
             cents += item?.cents();
         }
-        connectrpc::Response::ok(connect::Item {
-            id: "total".to_owned(),
-            cents,
-            ..Default::default()
-        })
+        connectrpc::Response::ok(connect::Item { id: "total".to_owned(), cents, ..Default::default() })
     }
 
     async fn chat(

@@ -32,11 +32,7 @@ async fn a_call_that_takes_too_long_is_deadline_exceeded_and_says_whose_deadline
     let reply = client.call(GET, &[("grpc-timeout", "50m")], &[b""]).await;
     assert!(reply.trailers_only);
     assert_eq!(reply.code(), Code::DeadlineExceeded);
-    assert!(
-        reply.status().message().contains("50ms set by the caller"),
-        "{}",
-        reply.status()
-    );
+    assert!(reply.status().message().contains("50ms set by the caller"), "{}", reply.status());
     drop(client);
     server.drained().await;
 }
@@ -66,19 +62,12 @@ async fn a_stream_that_never_pauses_ends_at_its_deadline_too() {
 
 #[tokio::test]
 async fn a_unary_call_without_a_deadline_gets_the_default_and_a_stream_does_not() {
-    let settings = Settings {
-        deadline_default: Duration::from_millis(50),
-        ..Settings::default()
-    };
+    let settings = Settings { deadline_default: Duration::from_millis(50), ..Settings::default() };
     let server = TestServer::start(host(hang).with_settings(settings)).await;
     let client = server.client().await;
     let reply = client.unary(GET, b"").await;
     assert_eq!(reply.code(), Code::DeadlineExceeded);
-    assert!(
-        reply.status().message().contains("deadline_default"),
-        "{}",
-        reply.status()
-    );
+    assert!(reply.status().message().contains("deadline_default"), "{}", reply.status());
 
     let stream = client.open(WATCH, &[]).await;
     tokio::time::timeout(Duration::from_millis(200), stream.head())
@@ -98,11 +87,7 @@ async fn a_longer_deadline_than_the_cap_is_shortened_for_unary_calls() {
     let server = TestServer::start(host(hang).with_settings(settings)).await;
     let client = server.client().await;
     let reply = client.call(GET, &[("grpc-timeout", "1H")], &[b""]).await;
-    assert!(
-        reply.status().message().contains("deadline_cap"),
-        "{}",
-        reply.status()
-    );
+    assert!(reply.status().message().contains("deadline_cap"), "{}", reply.status());
     drop(client);
     server.drained().await;
 }
@@ -110,11 +95,7 @@ async fn a_longer_deadline_than_the_cap_is_shortened_for_unary_calls() {
 #[tokio::test]
 async fn the_handler_sees_the_deadline_in_force() {
     let server = TestServer::start(host(|request: Request<Body>| async move {
-        let rpc = request
-            .extensions()
-            .get::<Rpc>()
-            .cloned()
-            .expect("the walk wrote a record");
+        let rpc = request.extensions().get::<Rpc>().cloned().expect("the walk wrote a record");
         stub::messages(&[format!("{} {:?}", rpc.method, rpc.deadline.unwrap().allowed()).as_bytes()])
     }));
     let server = server.await;
@@ -131,11 +112,7 @@ async fn a_malformed_deadline_is_an_error_and_a_spent_one_is_exceeded_at_once() 
     let client = server.client().await;
     let reply = client.call(GET, &[("grpc-timeout", "soon")], &[b""]).await;
     assert_eq!(reply.code(), Code::Internal);
-    assert!(
-        reply.status().message().contains("grpc-timeout"),
-        "{}",
-        reply.status()
-    );
+    assert!(reply.status().message().contains("grpc-timeout"), "{}", reply.status());
     let reply = client.call(GET, &[("grpc-timeout", "0n")], &[b""]).await;
     assert_eq!(reply.code(), Code::DeadlineExceeded);
     drop(client);

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use highball::core::envelope::seal;
-use highball::{Body, Code, Settings};
-use highball_testkit::{TestServer, stub};
+use highball::net::Phase;
+use highball::{Body, Code, Drain, Health, ListenAddr, Settings};
+use highball_testkit::{Client, TestServer, stub};
 use http::{Request, Response};
 use http_body::Frame;
 use tokio::net::TcpStream;
@@ -38,10 +39,7 @@ async fn what_is_in_flight_finishes_and_is_counted() {
             stub::messages(&[b"done"])
         }
     };
-    let settings = Settings {
-        drain_timeout: Duration::from_secs(30),
-        ..quick()
-    };
+    let settings = Settings { drain_timeout: Duration::from_secs(30), ..quick() };
     let mut server = TestServer::start(host(slow).with_settings(settings)).await;
     let client = server.client().await;
     let call = tokio::spawn(async move { client.unary(GET, b"").await });
@@ -56,10 +54,7 @@ async fn what_is_in_flight_finishes_and_is_counted() {
 
 #[tokio::test]
 async fn the_lame_duck_says_not_ready_and_still_takes_new_connections() {
-    let settings = Settings {
-        lame_duck: Duration::from_secs(1),
-        ..quick()
-    };
+    let settings = Settings { lame_duck: Duration::from_secs(1), ..quick() };
     let mut server = TestServer::start(host(pong).with_settings(settings)).await;
     server.stop();
     while server.health.readiness().is_ok() {
@@ -97,34 +92,82 @@ async fn a_client_is_told_to_go_away_and_its_connection_closes_in_order() {
 
 #[tokio::test]
 async fn a_client_that_never_finished_its_preface_does_not_hold_the_drain() {
-    let settings = Settings {
-        drain_timeout: Duration::from_secs(60),
-        ..quick()
-    };
+    let settings = Settings { drain_timeout: Duration::from_secs(60), ..quick() };
     let server = TestServer::start(host(pong).with_settings(settings)).await;
     let silent = TcpStream::connect(server.addr()).await.unwrap();
     while !server.telemetry.render().contains("connections_open 1") {
         tokio::task::yield_now().await;
     }
-    let report = tokio::time::timeout(Duration::from_secs(20), server.drained())
-        .await
-        .expect("the drain ends");
+    let report =
+        tokio::time::timeout(Duration::from_secs(20), server.drained()).await.expect("the drain ends");
     assert_eq!(report.cut, 0);
     drop(silent);
 }
 
 #[tokio::test]
 async fn forcing_skips_the_rest_of_the_drain() {
-    let settings = Settings {
-        lame_duck: Duration::from_secs(600),
-        ..quick()
-    };
+    let settings = Settings { lame_duck: Duration::from_secs(600), ..quick() };
     let server = TestServer::start(host(stall).with_settings(settings)).await;
     let client = server.client().await;
     let (_outbound, mut answer) = client.open(WATCH, &[]).await.head().await;
     assert_eq!(answer.message().await.unwrap().unwrap(), "one");
-    let report = tokio::time::timeout(Duration::from_secs(20), server.forced())
-        .await
-        .expect("no waiting");
+    let report = tokio::time::timeout(Duration::from_secs(20), server.forced()).await.expect("no waiting");
     assert_eq!(report.cut, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_abort_cuts_is_in_the_report_and_nothing_outlives_the_run() {
+    // A caller that does not read: no trailers reach it, and its stream ends with the connection.
+    let gush = |_| async { stub::frames(stream::repeat_with(|| Ok(Frame::data(seal(&[7; 60_000]))))) };
+    for _ in 0..3 {
+        let server = TestServer::start(host(gush).with_settings(quick())).await;
+        let client = server.client().await;
+        let (_outbound, _unread) = client.open(WATCH, &[]).await.head().await;
+        // The end of `drained` looks for leaks at the moment the run is over.
+        let report = server.drained().await;
+        assert_eq!((report.finished, report.cut, report.exit_code()), (0, 1, 1), "{report}");
+    }
+}
+
+#[tokio::test]
+async fn probes_in_the_lame_duck_are_no_work_that_the_drain_saved() {
+    let settings = Settings { lame_duck: Duration::from_secs(600), ..quick() };
+    let mut server = TestServer::start(host(pong).with_settings(settings)).await;
+    let client = server.client().await;
+    server.stop();
+    while server.health.readiness().is_ok() {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..3 {
+        assert_eq!(client.unary("/grpc.health.v1.Health/Check", b"").await.code(), Code::Ok);
+    }
+    assert_eq!(client.unary(GET, b"").await.code(), Code::Ok);
+    drop(client);
+    server.drain.advance(Phase::Draining);
+    let report = server.drained().await;
+    assert_eq!((report.finished, report.cut), (1, 0));
+}
+
+#[tokio::test]
+async fn whoever_holds_the_drain_can_begin_it() {
+    for phase in [Phase::LameDuck, Phase::Draining, Phase::Forced] {
+        let (drain, health) = (Arc::new(Drain::new()), Health::new());
+        let any: ListenAddr = "127.0.0.1:0".parse().unwrap();
+        let server = host(pong).with_settings(quick()).listen(any);
+        let bound = server.with_drain(drain.clone()).with_health(health.clone()).bind().await.unwrap();
+        let ListenAddr::Tcp(addr) = bound.addrs()[0].clone() else { panic!("a TCP address was asked for") };
+        let nobody_stops_it = std::future::pending();
+        let begin = async {
+            let client = Client::tcp(addr).await;
+            assert_eq!(client.unary(GET, b"").await.code(), Code::Ok);
+            assert_eq!(health.readiness(), Ok(()));
+            drain.advance(phase);
+        };
+        let whole = async { tokio::join!(bound.run(nobody_stops_it), begin) };
+        let (report, ()) = tokio::time::timeout(Duration::from_secs(20), whole)
+            .await
+            .unwrap_or_else(|_| panic!("{phase:?} does not end the run"));
+        assert_eq!(report.exit_code(), 0, "{phase:?}: {report}");
+        assert!(health.readiness().is_err(), "{phase:?}");
+    }
 }

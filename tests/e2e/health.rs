@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use highball::Code;
-use highball_testkit::TestServer;
+use highball_testkit::{Client, TestServer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -22,11 +22,7 @@ fn ask(service: &str) -> Vec<u8> {
 async fn check(server: &TestServer, service: &str) -> Result<Bytes, Code> {
     let client = server.client().await;
     let reply = client.unary("/grpc.health.v1.Health/Check", &ask(service)).await;
-    if reply.code() == Code::Ok {
-        Ok(reply.messages[0].clone())
-    } else {
-        Err(reply.code())
-    }
+    if reply.code() == Code::Ok { Ok(reply.messages[0].clone()) } else { Err(reply.code()) }
 }
 
 async fn http(server: &TestServer, path: &str) -> String {
@@ -55,10 +51,7 @@ async fn a_dependency_that_is_down_takes_readiness_away_and_liveness_not() {
     assert_eq!(check(&server, "readyz").await.as_deref(), Ok(NOT_SERVING));
     database.down("disk is full");
     let answer = http(&server, "/readyz").await;
-    assert!(
-        answer.starts_with("HTTP/1.1 503 ") && answer.contains("database: disk is full"),
-        "{answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("database: disk is full"), "{answer}");
     assert_eq!(check(&server, "shop.v1.Shop").await.as_deref(), Ok(NOT_SERVING));
     assert_eq!(check(&server, "livez").await.as_deref(), Ok(SERVING));
     assert!(http(&server, "/livez").await.starts_with("HTTP/1.1 200 "));
@@ -130,5 +123,20 @@ async fn the_admin_port_serves_metrics_and_names_its_pages() {
         "{metrics}"
     );
     assert!(http(&server, "/nope").await.contains("/readyz"));
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_head_request_to_the_admin_port_works_over_http2_too() {
+    let server = echo().await;
+    let client = Client::tcp(server.admin).await;
+    for (path, status) in [("/metrics", 200), ("/readyz", 200), ("/nope", 404)] {
+        let head = http::Request::head(format!("http://test{path}")).body(()).unwrap();
+        let reply = client.raw(head, Bytes::new()).await;
+        assert!(reply.broken.is_none(), "{path}: {reply:?}");
+        assert_eq!(reply.http, status, "{path}");
+        assert_ne!(reply.headers["content-length"], "0", "{path}: what a GET would get");
+    }
+    drop(client);
     server.drained().await;
 }

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use highball::core::envelope::seal;
 use highball::{Body, Code, Settings};
 use highball_testkit::client::grpc_request;
 use highball_testkit::{TestServer, stub};
 use http::Request;
+use http_body::Frame;
 use tokio::sync::Notify;
 
-use crate::{GET, echo, host, pong};
+use crate::{GET, WATCH, echo, host, pong};
 
 fn small() -> Settings {
-    Settings {
-        message_size_bytes_max: 1000,
-        ..Settings::default()
-    }
+    Settings { message_size_bytes_max: 1000, ..Settings::default() }
 }
 
 #[tokio::test]
@@ -28,12 +28,7 @@ async fn an_oversized_request_names_both_sizes_and_the_setting() {
         assert!(reply.status().message().contains(part), "{}", reply.status());
     }
     assert_eq!(client.unary(GET, &[0; 1000]).await.code(), Code::Ok);
-    assert!(
-        server
-            .telemetry
-            .render()
-            .contains("limit_hits_total{limit=\"inbound_message_size\"} 1")
-    );
+    assert!(server.telemetry.render().contains("limit_hits_total{limit=\"inbound_message_size\"} 1"));
     drop(client);
     server.drained().await;
 }
@@ -54,15 +49,9 @@ async fn an_oversized_response_is_refused_too() {
 async fn a_request_that_announces_more_than_it_sends_is_answered_at_once() {
     let server = echo().await;
     let client = server.client().await;
-    let reply = client
-        .raw(grpc_request(GET, &[]), Bytes::from_static(&[0, 0, 0, 0, 9, 1, 2]))
-        .await;
+    let reply = client.raw(grpc_request(GET, &[]), Bytes::from_static(&[0, 0, 0, 0, 9, 1, 2])).await;
     assert_eq!(reply.code(), Code::Internal);
-    assert!(
-        reply.status().message().contains("inside a message"),
-        "{}",
-        reply.status()
-    );
+    assert!(reply.status().message().contains("inside a message"), "{}", reply.status());
     drop(client);
     server.drained().await;
 }
@@ -79,10 +68,7 @@ async fn one_rpc_too_many_is_refused_while_health_still_answers() {
             stub::messages(&[b"done"])
         }
     };
-    let settings = Settings {
-        concurrent_rpcs_max: 1,
-        ..Settings::default()
-    };
+    let settings = Settings { concurrent_rpcs_max: 1, ..Settings::default() };
     let server = TestServer::start(host(slow).with_settings(settings)).await;
     let client = Arc::new(server.client().await);
     let first = tokio::spawn({
@@ -96,18 +82,10 @@ async fn one_rpc_too_many_is_refused_while_health_still_answers() {
         refused.trailers_only && refused.status().message().contains("concurrent_rpcs_max"),
         "{refused:?}"
     );
-    assert_eq!(
-        client.unary("/grpc.health.v1.Health/Check", b"").await.code(),
-        Code::Ok
-    );
+    assert_eq!(client.unary("/grpc.health.v1.Health/Check", b"").await.code(), Code::Ok);
     release.notify_one();
     assert_eq!(first.await.unwrap().code(), Code::Ok);
-    assert!(
-        server
-            .telemetry
-            .render()
-            .contains("limit_hits_total{limit=\"concurrent_rpcs\"} 1")
-    );
+    assert!(server.telemetry.render().contains("limit_hits_total{limit=\"concurrent_rpcs\"} 1"));
     drop(client);
     server.drained().await;
 }
@@ -123,10 +101,7 @@ async fn a_cancelled_call_frees_its_permit_and_is_recorded_as_cancelled() {
             std::future::pending().await
         }
     };
-    let settings = Settings {
-        concurrent_rpcs_max: 1,
-        ..Settings::default()
-    };
+    let settings = Settings { concurrent_rpcs_max: 1, ..Settings::default() };
     let server = TestServer::start(host(hang_first).with_settings(settings)).await;
     let client = server.client().await;
     let call = client.open(GET, &[]).await;
@@ -150,11 +125,58 @@ async fn a_method_nobody_described_is_metered_under_one_label() {
         assert_eq!(client.unary(path, b"").await.code(), Code::Ok);
     }
     let page = server.telemetry.render();
-    assert!(
-        page.contains("grpc_requests_total{method=\"_OTHER\",code=\"OK\"} 3"),
-        "{page}"
-    );
+    assert!(page.contains("grpc_requests_total{method=\"_OTHER\",code=\"OK\"} 3"), "{page}");
     assert!(!page.contains("scanner"), "{page}");
     drop(client);
     server.drained().await;
+}
+
+#[tokio::test]
+async fn a_watch_on_health_takes_a_place_and_probes_take_none() {
+    let settings = Settings { concurrent_rpcs_max: 1, ..Settings::default() };
+    let server = TestServer::start(host(pong).with_settings(settings)).await;
+    let client = server.client().await;
+    let mut watch = client.open("/grpc.health.v1.Health/Watch", &[]).await;
+    watch.send(b"").await;
+    let mut watching = watch.half_closed().await;
+    assert!(watching.message().await.unwrap().is_some());
+    for path in ["/grpc.health.v1.Health/Watch", GET] {
+        assert_eq!(client.unary(path, b"").await.code(), Code::ResourceExhausted, "{path}");
+    }
+    for path in ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List"] {
+        assert_eq!(client.unary(path, b"").await.code(), Code::Ok, "{path}");
+    }
+    drop((watching, client));
+    server.drained().await;
+}
+
+/// Gives the request to another task and looks at it no more.
+fn given_away(request: Request<Body>) {
+    use http_body_util::BodyExt as _;
+    tokio::spawn(async move { request.into_body().collect().await.is_ok() });
+}
+
+#[tokio::test]
+async fn a_broken_rule_ends_an_rpc_whose_service_waits_for_something_else() {
+    // The service does not look at its request: a task of its own does.
+    let before_the_head = |request| async {
+        given_away(request);
+        std::future::pending().await
+    };
+    let after_a_message = |request| async {
+        given_away(request);
+        let one = stream::iter([Ok(Frame::data(seal(b"one")))]);
+        stub::frames(one.chain(stream::pending()))
+    };
+    let waits = TestServer::start(host(before_the_head).with_settings(small())).await;
+    let streams = TestServer::start(host(after_a_message).with_settings(small())).await;
+    for (server, path) in [(waits, GET), (streams, WATCH)] {
+        let client = server.client().await;
+        // If nobody noticed, the deadline would be what ends it.
+        let reply = client.call(path, &[("grpc-timeout", "10S")], &[&[0; 1001]]).await;
+        assert_eq!(reply.code(), Code::ResourceExhausted, "{path}: {reply:?}");
+        assert!(reply.broken.is_none(), "{path}: {reply:?}");
+        drop(client);
+        server.drained().await;
+    }
 }

@@ -28,9 +28,7 @@ async fn a_taken_port_is_a_clear_error_and_frees_what_was_bound() {
         .listen(ListenAddr::Tcp(server.addr()))
         .bind()
         .await;
-    let Err(ServerError::Listen(error)) = taken else {
-        panic!("the port is taken")
-    };
+    let Err(ServerError::Listen(error)) = taken else { panic!("the port is taken") };
     assert!(error.to_string().contains(&server.addr().to_string()), "{error}");
     assert!(!path.exists());
     server.drained().await;

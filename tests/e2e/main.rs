@@ -6,6 +6,7 @@
     reason = "helpers of tests outside `#[test]` functions"
 )]
 
+mod arrivals;
 mod deadline;
 mod drain;
 mod health;
@@ -14,6 +15,7 @@ mod listen;
 mod panics;
 mod recognise;
 mod reflection;
+mod resets;
 mod trailers;
 
 use highball::{Body, Server};
@@ -25,6 +27,8 @@ use http::{Request, Response};
 const GET: &str = "/shop.v1.Shop/Get";
 /// Server streaming.
 const WATCH: &str = "/shop.v1.Shop/Watch";
+/// Client streaming.
+const UPLOAD: &str = "/shop.v1.Shop/Upload";
 /// Bidirectional.
 const CHAT: &str = "/shop.v1.Shop/Chat";
 

@@ -28,12 +28,8 @@ async fn a_status_in_a_head_that_does_not_end_the_stream_becomes_trailers_only_w
     // What one popular service library answers: code and message in the head, everything again in trailers.
     let reply = reply_of(|_| {
         let mut response = stub::frames(stream::iter([Ok(Frame::trailers(not_found().to_trailers()))]));
-        response
-            .headers_mut()
-            .insert("grpc-status", HeaderValue::from_static("5"));
-        response
-            .headers_mut()
-            .insert("grpc-message", HeaderValue::from_static("no such order"));
+        response.headers_mut().insert("grpc-status", HeaderValue::from_static("5"));
+        response.headers_mut().insert("grpc-message", HeaderValue::from_static("no such order"));
         response
     })
     .await;
@@ -63,10 +59,7 @@ async fn a_body_that_fails_is_internal_and_keeps_its_cause_to_itself() {
         stub::frames(stream::iter([Ok(Frame::data(seal(b"one"))), Err(broken)]))
     })
     .await;
-    assert_eq!(
-        (reply.code(), reply.status().message()),
-        (Code::Internal, "internal error")
-    );
+    assert_eq!((reply.code(), reply.status().message()), (Code::Internal, "internal error"));
 }
 
 #[tokio::test]
@@ -88,10 +81,7 @@ async fn the_head_of_a_stream_does_not_wait_for_its_first_message() {
     // Lock-step callers wait for the head before they send anything.
     let server = TestServer::start(host(|request: Request<Body>| async move {
         use http_body_util::BodyExt as _;
-        let echo = request
-            .into_body()
-            .into_data_stream()
-            .map(|data| data.map(Frame::data));
+        let echo = request.into_body().into_data_stream().map(|data| data.map(Frame::data));
         let end = Frame::trailers(Status::new(Code::Ok, "").to_trailers());
         stub::frames(echo.chain(stream::iter([Ok(end)])))
     }));
@@ -107,4 +97,68 @@ async fn the_head_of_a_stream_does_not_wait_for_its_first_message() {
     assert_eq!(answer.status().unwrap().code(), Code::Ok);
     drop((answer, client));
     server.drained().await;
+}
+
+/// Metadata of its own in the head, and `status` with more of it in the trailers; no message.
+fn decorated(status: &Status) -> Response<Body> {
+    let mut trailers = status.to_trailers();
+    trailers.insert("x-both", HeaderValue::from_static("trailing"));
+    let mut response = stub::frames(stream::iter([Ok(Frame::trailers(trailers))]));
+    response.headers_mut().insert("x-both", HeaderValue::from_static("initial"));
+    response.headers_mut().insert("x-initial", HeaderValue::from_static("1"));
+    response
+}
+
+#[tokio::test]
+async fn an_empty_stream_that_is_ok_keeps_initial_and_trailing_metadata_apart() {
+    let reply = reply_of(|_| decorated(&Status::new(Code::Ok, ""))).await;
+    assert!(!reply.trailers_only, "{reply:?}");
+    assert_eq!((reply.code(), reply.messages.len()), (Code::Ok, 0));
+    let all = |headers: &http::HeaderMap| {
+        headers.get_all("x-both").iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (all(&reply.headers), all(&reply.trailers)),
+        (vec!["initial".into()], vec!["trailing".into()])
+    );
+    assert!(
+        reply.headers.contains_key("x-initial") && !reply.trailers.contains_key("x-initial"),
+        "{reply:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_error_without_messages_is_one_block_with_all_metadata() {
+    let reply = reply_of(|_| decorated(&not_found())).await;
+    assert!(reply.trailers_only, "{reply:?}");
+    assert_eq!(reply.status(), not_found());
+    assert_eq!(reply.headers.get_all("x-both").iter().collect::<Vec<_>>(), ["initial", "trailing"]);
+    assert!(reply.headers.contains_key("x-initial"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_response_that_ends_inside_a_message_is_never_ok() {
+    let reply = reply_of(|_| {
+        let half = seal(b"a message").slice(..8);
+        let end = Frame::trailers(Status::new(Code::Ok, "").to_trailers());
+        stub::frames(stream::iter([Ok(Frame::data(half)), Ok(end)]))
+    })
+    .await;
+    assert_eq!((reply.code(), reply.status().message()), (Code::Internal, "internal error"));
+    assert!(reply.broken.is_none(), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_status_in_a_head_of_another_content_type_is_still_grpc() {
+    // Clients take a response whose content type is not gRPC's for a proxy's error page.
+    let reply = reply_of(|_| {
+        let mut response = Response::new(Body::empty());
+        response.headers_mut().insert("grpc-status", HeaderValue::from_static("5"));
+        response.headers_mut().insert("content-type", HeaderValue::from_static("text/html"));
+        response
+    })
+    .await;
+    assert!(reply.trailers_only, "{reply:?}");
+    assert_eq!((reply.http.as_u16(), reply.code()), (200, Code::NotFound));
+    assert_eq!(reply.headers.get_all("content-type").iter().collect::<Vec<_>>(), ["application/grpc"]);
 }

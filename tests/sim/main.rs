@@ -21,9 +21,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 type Log = Arc<Mutex<Vec<String>>>;
 
 fn note(log: &Log, line: impl std::fmt::Display) {
-    log.lock()
-        .expect("no test thread panicked")
-        .push(format!("{:?} {line}", turmoil::elapsed()));
+    log.lock().expect("no test thread panicked").push(format!("{:?} {line}", turmoil::elapsed()));
 }
 
 /// One call, on a new connection if there is none.
@@ -34,14 +32,8 @@ async fn call(client: &mut Option<Client>) -> String {
             Err(error) => return format!("no connection: {error}"),
         }
     }
-    let Some(client) = client else {
-        unreachable!("set above")
-    };
-    client
-        .call("/shop.v1.Shop/Get", &[("grpc-timeout", "200m")], &[b"ping"])
-        .await
-        .status()
-        .to_string()
+    let Some(client) = client else { unreachable!("set above") };
+    client.call("/shop.v1.Shop/Get", &[("grpc-timeout", "200m")], &[b"ping"]).await.status().to_string()
 }
 
 /// One whole simulated world; what happened in it, line by line.
@@ -68,10 +60,7 @@ fn run(seed: u64) -> Vec<String> {
             let server = Server::new(stub::service(answer))
                 .with_descriptors(SHOP_DESCRIPTORS)
                 .with_platform(Arc::new(Turmoil))
-                .listen(ListenAddr::Tcp(SocketAddr::new(
-                    IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                    PORT,
-                )));
+                .listen(ListenAddr::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT)));
             server.bind().await?.run(std::future::pending()).await;
             Ok(())
         }
@@ -111,19 +100,13 @@ fn a_partition_replays_identically_from_its_seed() {
     assert_ne!(first, run(8), "another seed is another world");
     let outcomes: Vec<&String> = first.iter().filter(|line| line.contains("call ")).collect();
     assert_eq!(outcomes.len(), CALLS as usize);
-    let failed = |line: &str| {
-        ["gave up", "DEADLINE_EXCEEDED", "no connection"]
-            .iter()
-            .any(|what| line.contains(what))
-    };
+    let failed =
+        |line: &str| ["gave up", "DEADLINE_EXCEEDED", "no connection"].iter().any(|what| line.contains(what));
     for (n, line) in (0..).zip(&outcomes) {
         match n {
             0..20 => assert!(line.contains("OK"), "before the partition: {line}"),
             20..40 => assert!(failed(line), "during the partition: {line}"),
-            _ => assert!(
-                line.contains("OK"),
-                "after the partition, on a new connection: {line}"
-            ),
+            _ => assert!(line.contains("OK"), "after the partition, on a new connection: {line}"),
         }
     }
 }

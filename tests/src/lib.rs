@@ -24,13 +24,7 @@ pub mod tonic_gen {
 }
 
 /// `shop.v1` as connectrpc and buffa generate it.
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(missing_docs, missing_debug_implementations, unreachable_pub, clippy::all, clippy::pedantic)]
 #[allow(elided_lifetimes_in_paths, let_underscore_drop, unused_qualifications)]
 pub mod connect_gen {
     include!(concat!(env!("OUT_DIR"), "/shop_connect.rs"));

@@ -1,0 +1,15 @@
+//! The program `orders` as a process: started, driven over the network, told to stop, killed.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests outside `#[test]` functions"
+)]
+
+mod caller;
+mod crash;
+mod drain;
+mod listen;
+mod program;
+mod rows;
+mod start;
