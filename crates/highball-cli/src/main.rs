@@ -1,5 +1,7 @@
 //! The `highball` command. What it says to a person goes to standard error, the log to standard output.
 
+mod certs;
+mod token;
 mod up;
 
 use std::process::ExitCode;
@@ -20,14 +22,23 @@ struct Flags {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make certificates for development: a CA, leaves from it, and its rotation.
+    Certs(certs::Flags),
+    /// Make keys and bearer tokens for development.
+    Token(token::Flags),
     /// Start the reference order service on this machine, with a database, and say where everything is.
     Up(up::Flags),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Flags { command: Command::Up(flags) } = Flags::parse();
-    match up::run(flags).await {
+    let Flags { command } = Flags::parse();
+    let end = match command {
+        Command::Certs(flags) => certs::run(flags).map(|()| 0),
+        Command::Token(flags) => token::run(flags).map(|()| 0),
+        Command::Up(flags) => up::run(flags).await,
+    };
+    match end {
         Ok(code) => ExitCode::from(code),
         Err(sentence) => {
             say(format_args!("highball: {sentence}"));

@@ -77,7 +77,7 @@ fn banner(bound: &Bound, data: &std::path::Path) -> String {
         writeln!(text, "  [ ] {name:<12} {value}").ok();
     };
     for open in bound.open_boxes() {
-        line(open.name, &open.what);
+        line(open.name, &open);
     }
     text.push_str("\ntry\n");
     text.push_str(&commands(bound));

@@ -1,0 +1,5 @@
+//! What a verifier accepts, and what it remembers.
+
+mod accepts;
+mod follows;
+mod remembers;
