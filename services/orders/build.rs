@@ -47,9 +47,7 @@ fn compile() -> Result<FileDescriptorSet, Box<dyn Error>> {
     let mut compiler = protox::Compiler::new([ROOT])?;
     compiler.include_source_info(true).include_imports(true);
     compiler.open_files(FILES)?;
-    Ok(FileDescriptorSet::decode_from_slice(
-        &compiler.encode_file_descriptor_set(),
-    )?)
+    Ok(FileDescriptorSet::decode_from_slice(&compiler.encode_file_descriptor_set())?)
 }
 
 /// Comments stay for our own files: reflection clients and documentation read them. Those of vendored files
@@ -63,9 +61,7 @@ fn trim(set: &mut FileDescriptorSet) {
 }
 
 fn is_vendored(file: &FileDescriptorProto) -> bool {
-    file.name
-        .as_deref()
-        .is_some_and(|name| name.starts_with("google/") || name.starts_with("buf/"))
+    file.name.as_deref().is_some_and(|name| name.starts_with("google/") || name.starts_with("buf/"))
 }
 
 /// Generates `Validate` for our messages with the library half of the protovalidate plugin, which normally
@@ -80,11 +76,7 @@ fn validators(files: Vec<FileDescriptorProto>, out: &Path) -> Result<(), Box<dyn
         proto_file: files,
         ..Default::default()
     };
-    let options = emit::Options {
-        packaging: false,
-        file_per_package: true,
-        ..emit::Options::default()
-    };
+    let options = emit::Options { packaging: false, file_per_package: true, ..emit::Options::default() };
     for file in emit::render_with_options(&scan::gather(&request)?, &options)? {
         let name = file.name.ok_or("the validator generator named no file")?;
         write(&out.join(name), file.content.unwrap_or_default().as_bytes())?;

@@ -55,6 +55,7 @@ impl Shop {
                 lame_duck: Duration::ZERO,
                 ..Settings::default()
             },
+            security: orders::Security::default(),
         };
         let bound = plan.bind().await.unwrap();
         let [ListenAddr::Tcp(addr)] = bound.addrs()[..] else { panic!("one TCP address was asked for") };

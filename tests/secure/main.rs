@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests outside `#[test]` functions")]
 
+mod auth;
+mod probes;
 mod rates;
 mod tls;
 
@@ -20,5 +22,5 @@ fn server() -> Server {
 
 async fn name_the_caller(request: Request<Body>) -> Response<Body> {
     let rpc = request.extensions().get::<Rpc>().expect("the walk wrote a record");
-    stub::messages(&[rpc.connection.caller.to_string().as_bytes()])
+    stub::messages(&[rpc.caller.to_string().as_bytes()])
 }

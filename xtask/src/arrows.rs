@@ -28,18 +28,9 @@ enum May {
 const RULES: &[(&str, May)] = &[
     ("highball-core", May::Only(&[])),
     ("highball-telemetry", May::Only(&["highball-core"])),
-    (
-        "highball-net",
-        May::Only(&["highball-core", "highball-telemetry"]),
-    ),
-    (
-        "highball-auth",
-        May::Only(&["highball-core", "highball-telemetry", "highball-net"]),
-    ),
-    (
-        "highball-gateway",
-        May::Only(&["highball-core", "highball-telemetry"]),
-    ),
+    ("highball-net", May::Only(&["highball-core", "highball-telemetry"])),
+    ("highball-auth", May::Only(&["highball-core", "highball-telemetry", "highball-net"])),
+    ("highball-gateway", May::Only(&["highball-core", "highball-telemetry"])),
     (
         "highball-server",
         May::Only(&[
@@ -52,12 +43,7 @@ const RULES: &[(&str, May)] = &[
     ),
     (
         "highball-channel",
-        May::Only(&[
-            "highball-core",
-            "highball-telemetry",
-            "highball-net",
-            "highball-auth",
-        ]),
+        May::Only(&["highball-core", "highball-telemetry", "highball-net", "highball-auth"]),
     ),
     (
         "highball-edge",
@@ -96,6 +82,7 @@ const RULES: &[(&str, May)] = &[
     ("highball-cli", May::Everything),
     ("highball-testkit", May::Everything),
     ("highball-tests", May::Anything),
+    ("highball-benches", May::Anything),
     ("xtask", May::Only(&[])),
 ];
 
@@ -103,7 +90,7 @@ const RULES: &[(&str, May)] = &[
 const SERVICE: May = May::Only(&["highball"]);
 
 /// Packages that nothing shipped may need.
-const DEVELOPMENT: &[&str] = &["highball-testkit", "highball-tests", "xtask"];
+const DEVELOPMENT: &[&str] = &["highball-testkit", "highball-tests", "highball-benches", "xtask"];
 
 /// The only package for development that others may use, and only in their tests.
 const TESTKIT: &str = "highball-testkit";
@@ -114,14 +101,8 @@ pub(crate) fn run(root: &Path) -> Result<Report, Error> {
     let sources = source::find(root)?;
     let mut problems = check(&packages);
     problems.extend(absences::check(&sources));
-    let arrows: usize = packages
-        .iter()
-        .map(|package| ours(package, &packages).count())
-        .sum();
-    Ok(Report {
-        problems,
-        checked: format!("{} packages, {arrows} arrows", packages.len()),
-    })
+    let arrows: usize = packages.iter().map(|package| ours(package, &packages).count()).sum();
+    Ok(Report { problems, checked: format!("{} packages, {arrows} arrows", packages.len()) })
 }
 
 /// The table as Markdown, for people.
@@ -171,10 +152,7 @@ fn rule(package: &Package) -> Option<May> {
     if package.manifest_path.starts_with("services") {
         return Some(SERVICE);
     }
-    RULES
-        .iter()
-        .find(|(name, _)| *name == package.name)
-        .map(|(_, may)| *may)
+    RULES.iter().find(|(name, _)| *name == package.name).map(|(_, may)| *may)
 }
 
 impl May {

@@ -67,11 +67,7 @@ struct Tally {
 
 impl Tally {
     fn line(&self) -> String {
-        let Self {
-            passed,
-            failed,
-            skipped,
-        } = self;
+        let Self { passed, failed, skipped } = self;
         let suites = if *passed == 1 { "suite" } else { "suites" };
         format!("interop: {passed} {suites} passed, {failed} failed, {skipped} skipped")
     }
@@ -87,10 +83,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<bool, Error> {
     std::fs::create_dir_all(&work)?;
     let mut tally = Tally::default();
     let mut ready = Vec::new();
-    for suite in Suite::ALL
-        .into_iter()
-        .filter(|suite| options.suite.is_none_or(|only| only == *suite))
-    {
+    for suite in Suite::ALL.into_iter().filter(|suite| options.suite.is_none_or(|only| only == *suite)) {
         println!("interop: {}: preparing", suite.name());
         match toolchain::prepare(suite, root, &work) {
             Ok(toolchain) => ready.push((suite, toolchain)),
@@ -103,9 +96,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<bool, Error> {
     if !ready.is_empty() {
         let binary = match &options.binary {
             // The service runs in a folder of its own: a relative path would be looked up there.
-            Some(binary) => binary
-                .canonicalize()
-                .map_err(|error| format!("{}: {error}", binary.display()))?,
+            Some(binary) => {
+                binary.canonicalize().map_err(|error| format!("{}: {error}", binary.display()))?
+            }
             None => build(root)?,
         };
         for (suite, toolchain) in ready {
@@ -128,9 +121,7 @@ fn build(root: &Path) -> Result<PathBuf, Error> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--package", "orders", "--bin", "orders"]);
-    command
-        .arg("--message-format=json-render-diagnostics")
-        .current_dir(root);
+    command.arg("--message-format=json-render-diagnostics").current_dir(root);
     let mut binary = None;
     process::run_with_lines("cargo build", &mut command, BUILD_LIMIT, |line| {
         if let Some(path) = executable(&line, "orders") {
@@ -144,11 +135,7 @@ fn build(root: &Path) -> Result<PathBuf, Error> {
 fn executable(message: &str, name: &str) -> Option<PathBuf> {
     let message: serde_json::Value = serde_json::from_str(message).ok()?;
     let is_binary = message["reason"] == "compiler-artifact" && message["target"]["name"] == name;
-    if is_binary {
-        message["executable"].as_str().map(PathBuf::from)
-    } else {
-        None
-    }
+    if is_binary { message["executable"].as_str().map(PathBuf::from) } else { None }
 }
 
 /// Starts the service, runs one suite against it and stops it.
@@ -165,10 +152,7 @@ fn drive(suite: Suite, toolchain: &Toolchain, binary: &Path, root: &Path, work: 
     }
     let (passed, failed) = outcome.map_err(|error| format!("{error}; the service's log: {log}"))?;
     let seconds = started.elapsed().as_secs_f32();
-    println!(
-        "interop: {}: {passed} checks passed, {failed} failed ({seconds:.1} s)",
-        suite.name()
-    );
+    println!("interop: {}: {passed} checks passed, {failed} failed ({seconds:.1} s)", suite.name());
     if failed > 0 {
         return Err(format!("{failed} checks; the service's log: {log}").into());
     }
@@ -177,35 +161,20 @@ fn drive(suite: Suite, toolchain: &Toolchain, binary: &Path, root: &Path, work: 
 
 fn script(toolchain: &Toolchain, server: &Server, root: &Path) -> Command {
     let mut command = toolchain.command();
-    command.args([
-        "--grpc",
-        &server.grpc,
-        "--unix",
-        &server.unix,
-        "--admin",
-        &server.admin,
-    ]);
-    command
-        .arg("--proto")
-        .arg(root.join("proto"))
-        .arg("--reflection")
-        .current_dir(root);
+    command.args(["--grpc", &server.grpc, "--unix", &server.unix, "--admin", &server.admin]);
+    command.arg("--proto").arg(root.join("proto")).arg("--reflection").current_dir(root);
     command
 }
 
 /// Runs a script and counts its lines: `ok ...` for a check that held, `FAIL ...` for one that did not.
 fn check(suite: Suite, mut script: Command) -> Result<(usize, usize), Error> {
     let (mut passed, mut failed) = (0, 0);
-    let outcome = process::run_with_lines(
-        suite.name(),
-        script.stderr(Stdio::inherit()),
-        SUITE_LIMIT,
-        |line| {
+    let outcome =
+        process::run_with_lines(suite.name(), script.stderr(Stdio::inherit()), SUITE_LIMIT, |line| {
             println!("{line}");
             passed += usize::from(line.starts_with("ok "));
             failed += usize::from(line.starts_with("FAIL "));
-        },
-    );
+        });
     match outcome {
         Ok(()) if passed == 0 => Err("the script checked nothing".into()),
         Err(error) if failed == 0 => Err(error.into()),
@@ -219,36 +188,20 @@ mod tests {
 
     #[test]
     fn the_last_line_counts_what_was_skipped() {
-        let tally = Tally {
-            passed: 1,
-            failed: 0,
-            skipped: 1,
-        };
+        let tally = Tally { passed: 1, failed: 0, skipped: 1 };
         assert_eq!(tally.line(), "interop: 1 suite passed, 0 failed, 1 skipped");
         assert!(tally.is_success(false) && !tally.is_success(true));
-        let tally = Tally {
-            passed: 2,
-            ..Tally::default()
-        };
+        let tally = Tally { passed: 2, ..Tally::default() };
         assert_eq!(tally.line(), "interop: 2 suites passed, 0 failed, 0 skipped");
         assert!(tally.is_success(true));
-        assert!(
-            !Tally {
-                failed: 1,
-                ..Tally::default()
-            }
-            .is_success(false)
-        );
+        assert!(!Tally { failed: 1, ..Tally::default() }.is_success(false));
     }
 
     #[test]
     fn the_binary_is_where_cargo_says_it_is() {
         let artifact =
             r#"{"reason":"compiler-artifact","target":{"name":"orders"},"executable":"/t/debug/orders"}"#;
-        assert_eq!(
-            executable(artifact, "orders"),
-            Some(PathBuf::from("/t/debug/orders"))
-        );
+        assert_eq!(executable(artifact, "orders"), Some(PathBuf::from("/t/debug/orders")));
         let library = r#"{"reason":"compiler-artifact","target":{"name":"orders"},"executable":null}"#;
         assert_eq!(executable(library, "orders"), None);
         assert_eq!(executable("not json", "orders"), None);
@@ -263,13 +216,7 @@ mod tests {
         };
         assert!(check(Suite::Node, shell("echo hello")).is_err());
         assert!(check(Suite::Node, shell("echo 'ok a'; exit 1")).is_err());
-        assert_eq!(
-            check(Suite::Node, shell("echo 'ok a'; echo 'FAIL b'; exit 1")).ok(),
-            Some((1, 1))
-        );
-        assert_eq!(
-            check(Suite::Node, shell("echo 'ok a'; echo 'ok b'")).ok(),
-            Some((2, 0))
-        );
+        assert_eq!(check(Suite::Node, shell("echo 'ok a'; echo 'FAIL b'; exit 1")).ok(), Some((1, 1)));
+        assert_eq!(check(Suite::Node, shell("echo 'ok a'; echo 'ok b'")).ok(), Some((2, 0)));
     }
 }

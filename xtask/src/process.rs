@@ -48,17 +48,11 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self, Failure> {
-        let child = command
-            .stdin(Stdio::null())
-            .spawn()
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => Failure::Missing(name.to_owned()),
-                _ => Failure::Io(name.to_owned(), error),
-            })?;
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-        })
+        let child = command.stdin(Stdio::null()).spawn().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::Missing(name.to_owned()),
+            _ => Failure::Io(name.to_owned(), error),
+        })?;
+        Ok(Self { name: name.to_owned(), child })
     }
 
     /// Waits until the child has ended; kills it when `deadline` has passed.
@@ -93,11 +87,7 @@ impl Drop for Running {
 pub(crate) fn run(name: &str, command: &mut Command, limit: Duration) -> Result<(), Failure> {
     let started = Instant::now();
     let status = Running::start(name, command)?.wait_until(started, limit)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Failure::Exit(name.to_owned(), status))
-    }
+    if status.success() { Ok(()) } else { Err(Failure::Exit(name.to_owned(), status)) }
 }
 
 /// Runs a command to its end and hands over each line of its standard output as it comes.
@@ -117,11 +107,7 @@ pub(crate) fn run_with_lines(
         }
     }
     let status = running.wait_until(started, limit)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Failure::Exit(name.to_owned(), status))
-    }
+    if status.success() { Ok(()) } else { Err(Failure::Exit(name.to_owned(), status)) }
 }
 
 /// Reads lines on a thread of its own. The thread ends with the pipe, or when nobody listens any more.
@@ -154,12 +140,8 @@ mod tests {
         let started = Instant::now();
         let failure = run("sleeper", &mut shell("exec sleep 60"), Duration::from_millis(100));
         assert!(matches!(failure, Err(Failure::Timeout(name, _)) if name == "sleeper"));
-        let failure = run_with_lines(
-            "sleeper",
-            &mut shell("exec sleep 60"),
-            Duration::from_millis(100),
-            drop,
-        );
+        let failure =
+            run_with_lines("sleeper", &mut shell("exec sleep 60"), Duration::from_millis(100), drop);
         assert!(matches!(failure, Err(Failure::Timeout(..))));
         assert!(started.elapsed() < Duration::from_secs(30));
     }
@@ -168,20 +150,15 @@ mod tests {
     fn lines_arrive_and_the_exit_code_counts() {
         let mut lines = Vec::new();
         let limit = Duration::from_secs(30);
-        let outcome = run_with_lines("two", &mut shell("echo a; echo b; exit 3"), limit, |line| {
-            lines.push(line)
-        });
+        let outcome =
+            run_with_lines("two", &mut shell("echo a; echo b; exit 3"), limit, |line| lines.push(line));
         assert_eq!(lines, ["a", "b"]);
         assert!(matches!(outcome, Err(Failure::Exit(_, status)) if status.code() == Some(3)));
     }
 
     #[test]
     fn a_program_that_is_not_there_is_said_to_be_missing() {
-        let failure = run(
-            "absent",
-            &mut Command::new("highball-no-such-program"),
-            Duration::from_secs(1),
-        );
+        let failure = run("absent", &mut Command::new("highball-no-such-program"), Duration::from_secs(1));
         assert_eq!(failure.unwrap_err().to_string(), "absent is not installed");
     }
 }

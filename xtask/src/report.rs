@@ -40,19 +40,11 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
-        Self {
-            path: path.as_ref().to_owned(),
-            line: None,
-            message: message.into(),
-        }
+        Self { path: path.as_ref().to_owned(), line: None, message: message.into() }
     }
 
     pub(crate) fn line(path: impl AsRef<Path>, line: usize, message: impl Into<String>) -> Self {
-        Self {
-            path: path.as_ref().to_owned(),
-            line: Some(line),
-            message: message.into(),
-        }
+        Self { path: path.as_ref().to_owned(), line: Some(line), message: message.into() }
     }
 }
 

@@ -32,12 +32,7 @@ impl Source {
     pub(crate) fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
         let text = text.into();
         let (code, comments) = lexer::split(&text);
-        Self {
-            path: path.into(),
-            text,
-            code,
-            comments,
-        }
+        Self { path: path.into(), text, code, comments }
     }
 
     /// The code without what is compiled for tests only.
@@ -47,11 +42,7 @@ impl Source {
 
     /// Test code in a file of its own: `tests.rs`, `foo_tests.rs`, or anything below a `tests` folder.
     pub(crate) fn is_test_file(&self) -> bool {
-        let stem = self
-            .path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or_default();
+        let stem = self.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         stem == "tests"
             || stem.ends_with("_tests")
             || self.path.components().any(|part| part.as_os_str() == "tests")
@@ -65,10 +56,7 @@ impl Source {
     /// Whether this is source of a package (`crates/*/src`, `services/*/src`, `xtask/src`), not of its tests.
     pub(crate) fn is_package_source(&self) -> bool {
         let parts: Vec<_> = self.path.iter().filter_map(|part| part.to_str()).collect();
-        matches!(
-            parts.as_slice(),
-            ["crates" | "services", _, "src", ..] | ["xtask", "src", ..]
-        )
+        matches!(parts.as_slice(), ["crates" | "services", _, "src", ..] | ["xtask", "src", ..])
     }
 }
 

@@ -55,11 +55,9 @@ pub(crate) fn packages(root: &Path) -> Result<Vec<Package>, Error> {
         .current_dir(root)
         .output()?;
     if !output.status.success() {
-        return Err(format!(
-            "cargo metadata failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        )
-        .into());
+        return Err(
+            format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim()).into()
+        );
     }
     let mut metadata: Metadata = serde_json::from_slice(&output.stdout)?;
     for package in &mut metadata.packages {

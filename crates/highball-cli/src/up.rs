@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use highball::{ListenAddr, Settings, telemetry};
-use orders::{Bound, Database, Plan};
+use orders::{Bound, Database, Plan, SecurityFlags};
 
 use crate::say;
 
@@ -22,6 +22,8 @@ pub(crate) struct Flags {
     /// Where to keep the data; made when it does not exist.
     #[arg(long, value_name = "DIR", default_value = "./data")]
     data: PathBuf,
+    #[command(flatten)]
+    security: SecurityFlags,
     /// What to log, such as `info` or `highball::rpc=debug,info`.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
@@ -32,15 +34,16 @@ pub(crate) async fn run(flags: Flags) -> Result<u8, String> {
     let log = telemetry::log::start(&flags.log).map_err(|cause| cause.to_string())?;
     let data = flags.data.join("orders.db");
     fs::create_dir_all(&flags.data).map_err(|cause| {
-        format!("cannot make the data directory {}: {cause}; choose another with --data", flags.data.display())
+        format!(
+            "cannot make the data directory {}: {cause}; choose another with --data",
+            flags.data.display()
+        )
     })?;
-    let plan = Plan {
-        listen: flags.listen,
-        admin: Some(flags.admin),
-        database: Database::sqlite(&data),
-        // On a laptop a client without the .proto files is a friend; the banner says that this box is open.
-        settings: Settings { reflection: true, ..Settings::default() },
-    };
+    // On a laptop a client without the .proto files is a friend; the banner says that this box is open.
+    let mut settings = Settings { reflection: !flags.security.is_production(), ..Settings::default() };
+    let security = flags.security.read(&mut settings)?;
+    let database = Database::sqlite(&data);
+    let plan = Plan { listen: flags.listen, admin: Some(flags.admin), database, settings, security };
     let bound = plan.bind().await.map_err(|cause| cause.to_string())?;
     say(banner(&bound, &data));
     let report = bound.run_until_signal().await.map_err(|cause| format!("cannot handle signals: {cause}"))?;
@@ -105,7 +108,8 @@ fn commands(bound: &Bound) -> String {
         .ok();
     }
     if let Some(admin) = bound.admin_addr() {
-        writeln!(text, "  curl -s http://{admin}/metrics | grep -E '^(grpc_requests|orders_created)_total'").ok();
+        writeln!(text, "  curl -s http://{admin}/metrics | grep -E '^(grpc_requests|orders_created)_total'")
+            .ok();
     }
     text
 }

@@ -12,8 +12,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use buffa::Message as _;
-use highball::server::checklist;
-use highball::{Code, ListenAddr, Settings};
+use highball::{Code, Settings};
 use highball_testkit::Client;
 use orders::proto::ecommerce::v1::{CreateOrderRequest, OrderItem};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
@@ -160,10 +159,14 @@ async fn the_banner_names_what_is_where_and_what_is_open() {
     for (name, value) in settings.effective_limits() {
         assert_eq!(up.line(name), value);
     }
-    let open = checklist::open_boxes(&settings, &[ListenAddr::Tcp(up.addr())]);
-    assert!(open.iter().any(|open| open.name == "reflection"));
-    for open in open {
-        assert_eq!(up.line(&format!("[ ] {}", open.name)), open.what);
+    for (name, fix) in [
+        ("tls", "give a certificate and key"),
+        ("callers", "give rules for callers"),
+        ("rates", "set a rate"),
+        ("reflection", "turn reflection off"),
+    ] {
+        let line = up.line(&format!("[ ] {name}"));
+        assert!(line.ends_with(fix), "{line}");
     }
     let commands = up.commands();
     let programs: Vec<&str> =
@@ -276,4 +279,51 @@ async fn a_mistake_on_the_command_line_is_named() {
         let said = sentence(flags).await;
         assert!(said.starts_with(says), "{said}");
     }
+}
+
+#[tokio::test]
+async fn production_refuses_to_start_with_open_boxes_and_names_what_closes_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let any = ["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    let refused = highball(&any).args(["--profile", "production"]).output().await.unwrap();
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{text}");
+    for (name, fix) in
+        [("tls", "certificate and key"), ("callers", "rules for callers"), ("rates", "set a rate")]
+    {
+        assert!(text.lines().any(|line| line.contains(name) && line.contains(fix)), "{name}: {text}");
+    }
+    assert!(!text.contains("reflection"), "production leaves it off: {text}");
+}
+
+#[tokio::test]
+async fn production_starts_when_every_box_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    for flags in [["certs", "init"], ["certs", "server"]] {
+        let made = highball(&flags).args(["--dir", &path("certs")]).output().await.unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+    let rules = "[[policy.allow]]\nname = \"greet\"\nmethods = [\"greeter.Greeter/*\"]\ncallers = { anyone = true }\n";
+    std::fs::write(dir.path().join("rules.toml"), rules).unwrap();
+    let mut command =
+        highball(&["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--profile", "production"]);
+    command.args(["--data", &path("data"), "--rate", "100", "--rules", &path("rules.toml")]);
+    command.args(["--tls-cert", &path("certs/server.pem"), "--tls-key", &path("certs/server-key.pem")]);
+    let mut up = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(up.stderr.take().unwrap()).lines();
+    let mut banner = String::new();
+    while let Some(line) = soon("the banner", lines.next_line()).await.unwrap() {
+        banner.push_str(&line);
+        banner.push('\n');
+        if line == END {
+            break;
+        }
+    }
+    assert!(banner.contains("highball is up"), "{banner}");
+    for name in ["tls", "callers", "rates", "reflection"] {
+        assert!(!banner.contains(&format!("[ ] {name}")), "{name} is closed: {banner}");
+    }
+    up.kill().await.unwrap();
 }

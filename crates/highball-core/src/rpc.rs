@@ -21,6 +21,8 @@ pub struct Rpc {
     pub dialect: Dialect,
     /// When the RPC must be over; `None` for a stream whose caller set no deadline.
     pub deadline: Option<Deadline>,
+    /// Who calls: what the transport proved, and the token once it is verified.
+    pub caller: Caller,
     /// When its headers had been read.
     pub started: Instant,
     /// The connection it came over.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use highball_auth::Guard;
 use highball_core::{Body, BoxError};
 use highball_net::{Drain, ListenAddr, ListenError, Listener, Os, Platform, ServerTls};
 use highball_telemetry::{Event, Telemetry};
@@ -12,6 +13,7 @@ use http::{Request, Response};
 use tower::{Service, ServiceExt as _};
 
 use crate::admit::Admission;
+use crate::checklist::{self, NotReady, Posture};
 use crate::health::Health;
 use crate::methods::{DescriptorError, Methods};
 use crate::rate::Budgets;
@@ -42,11 +44,13 @@ pub struct Server {
     settings: Settings,
     descriptors: Vec<Vec<u8>>,
     listen: Vec<(ListenAddr, Option<Arc<ServerTls>>)>,
+    probes: Option<ListenAddr>,
     admin: Option<ListenAddr>,
     platform: Arc<dyn Platform>,
     telemetry: Telemetry,
     health: Health,
     drain: Arc<Drain>,
+    guard: Option<Guard>,
 }
 
 impl Server {
@@ -64,11 +68,13 @@ impl Server {
             settings: Settings::default(),
             descriptors: Vec::new(),
             listen: Vec::new(),
+            probes: None,
             admin: None,
             platform: Os::shared(),
             telemetry: Telemetry::new(),
             health: Health::new(),
             drain: Arc::default(),
+            guard: None,
         }
     }
 
@@ -104,6 +110,12 @@ impl Server {
         self
     }
 
+    /// Decides who may call what. Without one anyone may call everything.
+    pub fn with_guard(mut self, guard: Guard) -> Self {
+        self.guard = Some(guard);
+        self
+    }
+
     /// Runs on another [`Platform`] than the operating system, such as a simulated one.
     pub fn with_platform(mut self, platform: Arc<dyn Platform>) -> Self {
         self.platform = platform;
@@ -120,6 +132,13 @@ impl Server {
     /// set that cannot be used is reported and the old one stays.
     pub fn listen_tls(mut self, addr: ListenAddr, tls: Arc<ServerTls>) -> Self {
         self.listen.push((addr, Some(tls)));
+        self
+    }
+
+    /// Answers `grpc.health.v1.Health`, and nothing else, on `addr` in plaintext: for probes that cannot speak the TLS the
+    /// other addresses ask for, such as the kubelet's. Off by default.
+    pub fn health_only(mut self, addr: ListenAddr) -> Self {
+        self.probes = Some(addr);
         self
     }
 
@@ -141,6 +160,9 @@ impl Server {
         if self.listen.is_empty() {
             return Err(ServerError::NoListener);
         }
+        let listeners = self.listen.iter().map(|(addr, tls)| (addr.clone(), tls.is_some())).collect();
+        let posture = Posture { listeners, guarded: self.guard.is_some() };
+        checklist::check(&self.settings, &posture)?;
         let sets: Vec<&[u8]> = self.descriptors.iter().map(Vec::as_slice).collect();
         let methods = Methods::new(&sets, self.settings.reflection, &self.telemetry)?;
         for service in methods.services() {
@@ -150,6 +172,10 @@ impl Server {
         for (addr, tls) in std::mem::take(&mut self.listen) {
             listeners.push((self.listener(&addr).await?, tls));
         }
+        let probes = match &self.probes {
+            Some(addr) => Some(self.listener(addr).await?),
+            None => None,
+        };
         let admin = match &self.admin {
             Some(addr) => Some(self.listener(addr).await?),
             None => None,
@@ -159,9 +185,11 @@ impl Server {
             self.telemetry.report(&Event::Listening { role, addr: &listener.local_addr().to_string() });
         };
         listeners.iter().for_each(|(listener, _)| told("grpc", &**listener));
+        probes.iter().for_each(|listener| told("health", &**listener));
         admin.iter().for_each(|listener| told("admin", &**listener));
         let host = Host {
             admission: Admission::new(self.settings.concurrent_rpcs_max, self.telemetry.clone()),
+            guard: self.guard,
             rates: self.settings.rates.clone().map(|rates| Budgets::new(rates, self.telemetry.clone())),
             settings: self.settings,
             service: self.service,
@@ -172,7 +200,7 @@ impl Server {
             draining: self.drain.listen(),
             platform: self.platform,
         };
-        Ok(BoundServer::new(Arc::new(host), listeners, admin, self.drain))
+        Ok(BoundServer::new(Arc::new(host), listeners, probes, admin, self.drain))
     }
 
     async fn listener(&self, addr: &ListenAddr) -> Result<Box<dyn Listener>, ServerError> {
@@ -202,6 +230,8 @@ pub enum ServerError {
     Listen(ListenError),
     /// No address was given.
     NoListener,
+    /// Boxes of the launch checklist are open that this profile does not allow.
+    NotReady(NotReady),
 }
 
 impl fmt::Display for ServerError {
@@ -210,6 +240,7 @@ impl fmt::Display for ServerError {
             Self::Settings(error) => error.fmt(f),
             Self::Descriptors(error) => error.fmt(f),
             Self::Listen(error) => error.fmt(f),
+            Self::NotReady(error) => error.fmt(f),
             Self::NoListener => f.write_str("the server listens nowhere; give it at least one address"),
         }
     }
@@ -221,7 +252,7 @@ impl std::error::Error for ServerError {
             Self::Settings(error) => error.source(),
             Self::Descriptors(error) => error.source(),
             Self::Listen(error) => error.source(),
-            Self::NoListener => None,
+            Self::NoListener | Self::NotReady(_) => None,
         }
     }
 }
@@ -229,6 +260,12 @@ impl std::error::Error for ServerError {
 impl From<SettingsError> for ServerError {
     fn from(error: SettingsError) -> Self {
         Self::Settings(error)
+    }
+}
+
+impl From<NotReady> for ServerError {
+    fn from(error: NotReady) -> Self {
+        Self::NotReady(error)
     }
 }
 

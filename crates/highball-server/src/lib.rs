@@ -22,7 +22,7 @@ mod accept;
 mod admin;
 mod admit;
 mod builder;
-pub mod checklist;
+mod checklist;
 mod health;
 mod limit;
 mod message;
@@ -38,7 +38,7 @@ mod settings;
 mod stop;
 
 pub use builder::{Server, ServerError};
-pub use checklist::OpenBox;
+pub use checklist::{NotReady, OpenBox, Profile};
 pub use health::{Dependency, Health};
 pub use methods::DescriptorError;
 pub use rate::Rates;

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use highball_core::{Caller, Code, Method, Peer, Status};
+use highball_core::{Code, Method, Rpc, Status};
 use highball_telemetry::{Event, Limit, Telemetry};
 use tokio::time::Instant;
 
@@ -85,10 +85,13 @@ impl Budgets {
     ///
     /// # Errors
     /// RESOURCE_EXHAUSTED naming the setting and when to come back.
-    pub(crate) fn take(&self, method: &Method, caller: &Caller, peer: &Peer) -> Result<(), Status> {
+    pub(crate) fn take(&self, rpc: &Rpc) -> Result<(), Status> {
+        self.charge(&rpc.method, rpc.caller.key(&rpc.connection.peer))
+    }
+
+    fn charge(&self, method: &Method, key: String) -> Result<(), Status> {
         let price = self.interval * self.weight(method);
         let now = Instant::now();
-        let key = caller.key(peer);
         let index = usize::try_from(self.hasher.hash_one(&key) % SHARDS as u64).unwrap_or_default();
         let mut shard = lock(&self.shards[index]);
         if shard.len() >= self.rates.callers_max.div_ceil(SHARDS) && !shard.contains_key(&key) {
@@ -145,8 +148,8 @@ mod tests {
         Method::parse(&PathAndQuery::from_static(path)).unwrap()
     }
 
-    fn peer(n: u8) -> Peer {
-        Peer::Tcp(format!("10.0.0.{n}:1").parse().unwrap())
+    fn key(n: u8) -> String {
+        format!("caller {n}")
     }
 
     fn budgets(rates: Rates) -> Budgets {
@@ -156,7 +159,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_burst_is_allowed_then_the_rate() {
         let budgets = budgets(Rates::new(10.0, 3));
-        let take = || budgets.take(&method("/a.B/C"), &Caller::default(), &peer(1));
+        let take = || budgets.charge(&method("/a.B/C"), key(1));
         for _ in 0..3 {
             take().unwrap();
         }
@@ -166,16 +169,14 @@ mod tests {
         tokio::time::advance(Duration::from_millis(100)).await;
         take().unwrap();
         assert!(take().is_err());
-        budgets
-            .take(&method("/a.B/C"), &Caller::default(), &peer(2))
-            .expect("another caller has its own budget");
+        budgets.charge(&method("/a.B/C"), key(2)).expect("another caller has its own budget");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_method_costs_its_weight_and_the_exact_name_wins() {
         let weights = vec![("a.B/*".to_owned(), 2), ("a.B/Cheap".to_owned(), 1)];
         let budgets = budgets(Rates { weights, ..Rates::new(1.0, 5) });
-        let take = |path| budgets.take(&method(path), &Caller::default(), &peer(1));
+        let take = |path| budgets.charge(&method(path), key(1));
         take("/a.B/Dear").unwrap();
         take("/a.B/Dear").unwrap();
         assert!(take("/a.B/Dear").is_err());
@@ -187,7 +188,7 @@ mod tests {
     async fn callers_beyond_the_table_share_one_budget_until_places_are_free() {
         let rates = Rates { callers_max: SHARDS, ..Rates::new(1.0, 1) };
         let budgets = budgets(rates);
-        let take = |n| budgets.take(&method("/a.B/C"), &Caller::default(), &peer(n));
+        let take = |n| budgets.charge(&method("/a.B/C"), key(n));
         let served = (0..=250).filter(|n| take(*n).is_ok()).count();
         assert!(served <= SHARDS + 1, "{served} of 251 callers were served");
         assert!(budgets.shards.iter().all(|shard| lock(shard).len() <= 1));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use highball_auth::Denial;
 use highball_core::{Body, Code, Envelopes, Rpc, Status};
 use highball_net::{Draining, Phase};
 use highball_telemetry::{Event, MethodMeter, RpcEnd, Telemetry, TraceId};
@@ -88,6 +89,16 @@ impl Record {
     /// The metric label of the method.
     pub(crate) fn label(&self) -> &str {
         self.meter.label()
+    }
+
+    /// Ends the RPC of a caller who may not call it. The reason is for the audit log; the caller gets the status alone.
+    pub(crate) fn deny(self, denial: Denial) -> Response<Body> {
+        self.telemetry.report(&Event::Denied {
+            rpc: &self.rpc,
+            reason: denial.reason.name(),
+            rule: denial.rule.as_deref(),
+        });
+        self.refuse(denial.status)
     }
 
     /// Ends the RPC before its service answered.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use highball_auth::Guard;
 use highball_core::deadline::parse_timeout;
 use highball_core::{Body, Connection, Deadline, DeadlineOrigin, Dialect, Method, MethodKind, Rpc};
 use highball_net::{Draining, Platform};
@@ -31,6 +32,8 @@ pub(crate) struct Host {
     pub(crate) service: Hosted,
     pub(crate) methods: Methods,
     pub(crate) admission: Admission,
+    /// Who may call what; `None` for anyone anything.
+    pub(crate) guard: Option<Guard>,
     pub(crate) rates: Option<Budgets>,
     pub(crate) health: Health,
     pub(crate) telemetry: Telemetry,
@@ -64,8 +67,10 @@ pub(crate) async fn handle(
     let timeout = parse_timeout(request.headers());
     let deadline =
         timeout.as_ref().ok().and_then(|asked| decide(&host.settings, entry.kind, started, *asked));
-    let rpc = Rpc { method, kind: entry.kind, dialect, deadline, started, connection };
-    let mut record = Record::start(rpc.clone(), &host.record(&entry.meter, request.headers(), builtin));
+    let caller = connection.caller.clone();
+    let rpc = Rpc { method, kind: entry.kind, dialect, deadline, caller, started, connection };
+    let mut record = Record::start(rpc, &host.record(&entry.meter, request.headers(), builtin));
+    let mut stop = Stop::new(&record, draining.clone());
     if let Err(malformed) = timeout {
         return record
             .refuse(highball_core::Status::new(highball_core::Code::Internal, malformed.to_string()));
@@ -79,18 +84,28 @@ pub(crate) async fn handle(
         }
     }
 
+    // Authenticate, authorise.
+    if let Some(guard) = &host.guard {
+        let caller = record.rpc.caller.clone();
+        let checked = guard.check(&record.rpc.method, request.headers(), caller);
+        match stop.guard(&record, checked).await {
+            Ok(Ok(admitted)) => record.rpc.caller = admitted.caller,
+            Ok(Err(denial)) => return record.deny(denial),
+            Err(status) => return record.refuse(status),
+        }
+    }
+
     // Rate.
     if let Some(rates) = host.rates.as_ref().filter(|_| !probe)
-        && let Err(status) = rates.take(&rpc.method, &rpc.connection.caller, &rpc.connection.peer)
+        && let Err(status) = rates.take(&record.rpc)
     {
         return record.refuse(status);
     }
 
     // Limit the body.
-    let request = limited(request, rpc, &draining, &host, &record);
+    let request = limited(request, &draining, &host, &record);
 
     // The service, until the deadline, with panics caught.
-    let mut stop = Stop::new(&record, draining.clone());
     let answer = stop.guard(&record, host.answer(entry.served_by, draining, request)).await;
 
     // Normalise; the record travels in the body and ends with it.
@@ -161,15 +176,9 @@ fn decide(
     Some(Deadline::after(started, allowed, origin))
 }
 
-fn limited(
-    request: Request<Body>,
-    rpc: Rpc,
-    draining: &Draining,
-    host: &Host,
-    record: &Record,
-) -> Request<Body> {
+fn limited(request: Request<Body>, draining: &Draining, host: &Host, record: &Record) -> Request<Body> {
     let (mut head, body) = request.into_parts();
-    head.extensions.insert(rpc);
+    head.extensions.insert(record.rpc.clone());
     // A long stream ends by it when its connection or the server goes away.
     head.extensions.insert(draining.clone());
     let max = host.settings.message_size_bytes_max;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use highball_core::{Body, Connection};
+use highball_core::{Body, Code, Connection, Status};
 use highball_net::caps::Caps;
 use highball_net::tls::ServerTls;
 use highball_net::{Drain, Draining, ListenAddr, Listener, Phase, Tasks};
@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::accept::{Acceptor, Ends};
-use crate::checklist::{self, OpenBox};
+use crate::checklist::{self, OpenBox, Posture};
 use crate::rpc::Host;
 use crate::{Settings, admin, renew, rpc};
 
@@ -37,6 +37,7 @@ pub(crate) type Secured = (Box<dyn Listener>, Option<Arc<ServerTls>>);
 pub struct BoundServer {
     host: Arc<Host>,
     listeners: Vec<Secured>,
+    probes: Option<Box<dyn Listener>>,
     admin: Option<Box<dyn Listener>>,
     drain: Arc<Drain>,
     /// Told when TLS files should be read again at once.
@@ -47,16 +48,23 @@ impl BoundServer {
     pub(crate) fn new(
         host: Arc<Host>,
         listeners: Vec<Secured>,
+        probes: Option<Box<dyn Listener>>,
         admin: Option<Box<dyn Listener>>,
         drain: Arc<Drain>,
     ) -> Self {
-        Self { host, listeners, admin, drain, reload: Arc::default() }
+        Self { host, listeners, probes, admin, drain, reload: Arc::default() }
     }
 
     /// Where it listens for RPCs, with the ports the system chose.
     #[must_use]
     pub fn addrs(&self) -> Vec<ListenAddr> {
         self.listeners.iter().map(|(listener, _)| listener.local_addr()).collect()
+    }
+
+    /// Where the port that only answers health checks is.
+    #[must_use]
+    pub fn health_only_addr(&self) -> Option<ListenAddr> {
+        self.probes.as_ref().map(|listener| listener.local_addr())
     }
 
     /// Where the admin port is.
@@ -74,7 +82,10 @@ impl BoundServer {
     /// The boxes of the launch checklist this server leaves open.
     #[must_use]
     pub fn open_boxes(&self) -> Vec<OpenBox> {
-        checklist::open_boxes(&self.host.settings, &self.addrs())
+        let listeners =
+            self.listeners.iter().map(|(listener, tls)| (listener.local_addr(), tls.is_some())).collect();
+        let posture = Posture { listeners, guarded: self.host.guard.is_some() };
+        checklist::open_boxes(&self.host.settings, &posture)
     }
 
     /// Runs until SIGTERM or SIGINT, then drains; a second signal forces the drain. SIGHUP reads TLS files again at once.
@@ -110,7 +121,7 @@ impl BoundServer {
     /// # Cancel safety
     /// Dropping the future closes every connection at once.
     pub async fn run(self, stop: impl Future<Output = ()>) -> DrainReport {
-        let Self { host, listeners, admin, drain, reload } = self;
+        let Self { host, listeners, probes, admin, drain, reload } = self;
         let (loops, connections, admin_tasks) = (Tasks::new(), Tasks::new(), Tasks::new());
         let ends = Arc::new(Ends::default());
         let acceptor = Arc::new(rpc_acceptor(&host, &connections, &ends));
@@ -121,6 +132,9 @@ impl BoundServer {
                 watchers.spawn(renew::watch(host.telemetry.clone(), addr, tls, reload.clone()));
             }
             loops.spawn(acceptor.clone().run(listener, tls));
+        }
+        if let Some(listener) = probes {
+            admin_tasks.spawn(Arc::new(probe_acceptor(&host, &admin_tasks)).run(listener, None));
         }
         if let Some(listener) = admin {
             admin_tasks.spawn(Arc::new(admin_acceptor(&host, &admin_tasks)).run(listener, None));
@@ -207,6 +221,32 @@ fn rpc_acceptor(
 
 /// The walk, boxed once at the door.
 type RpcFuture = futures_util::future::BoxFuture<'static, http::Response<Body>>;
+
+/// The port for probes takes the same walk, for one service only, and hears no drain either.
+fn probe_acceptor(
+    host: &Arc<Host>,
+    tasks: &Tasks,
+) -> Acceptor<impl Fn(Arc<Connection>, Draining, Request<Body>) -> RpcFuture + Clone + Send + Sync + 'static>
+{
+    let handle = host.clone();
+    Acceptor {
+        settings: host.settings.connection.clone(),
+        platform: host.platform.clone(),
+        caps: Caps::new(ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_MAX),
+        telemetry: host.telemetry.clone(),
+        draining: Draining::never(),
+        connections: tasks.spawner(),
+        ends: Arc::default(),
+        service: move |connection, draining, request: Request<Body>| -> RpcFuture {
+            if request.uri().path().starts_with("/grpc.health.v1.Health/") {
+                Box::pin(rpc::handle(handle.clone(), connection, draining, request))
+            } else {
+                let refusal = Status::new(Code::Unimplemented, "this port answers health checks only");
+                Box::pin(std::future::ready(refusal.into_response()))
+            }
+        },
+    }
+}
 
 /// The admin port hears no drain: probes and scrapes are answered to the end.
 fn admin_acceptor(

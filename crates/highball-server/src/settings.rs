@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use highball_core::ByteSize;
 
+use crate::checklist::Profile;
 use crate::rate::Rates;
 
 /// The limits of one server. [`Default`] is the only place where defaults are written down.
@@ -34,6 +35,10 @@ pub struct Settings {
     /// Whether clients may read the descriptors (`grpc.reflection.v1` and `v1alpha`). Default off: it is a map of the
     /// service for whoever can connect.
     pub reflection: bool,
+    /// How strict a start is. Default [`Profile::Development`].
+    pub profile: Profile,
+    /// Names of open boxes that a start in [`Profile::Production`] allows, such as `tls` behind a proxy. Default none.
+    pub open_boxes_allowed: Vec<String>,
     /// Limits of each connection.
     pub connection: highball_net::http::Settings,
 }
@@ -51,6 +56,8 @@ impl Default for Settings {
             lame_duck: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(30),
             reflection: false,
+            profile: Profile::default(),
+            open_boxes_allowed: Vec::new(),
             connection: highball_net::http::Settings::default(),
         }
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use highball_core::{Rpc, Status};
 use tracing::{debug, error, info, warn};
 
-use crate::metrics::{HttpStatusLabel, KindLabel, LimitLabel, ListenerLabel, MethodOnly, ResultLabel};
+use crate::metrics::{
+    HttpStatusLabel, KindLabel, LimitLabel, ListenerLabel, MethodOnly, ReasonLabel, ResultLabel,
+};
 use crate::{MethodMeter, Telemetry, TraceId};
 
 /// A limit that refused something; the label value is the name of the setting.
@@ -121,6 +123,15 @@ pub enum Event<'a> {
         /// What it did: a member of a closed set.
         kind: &'static str,
     },
+    /// A caller may not call what it called: a line of the audit log.
+    Denied {
+        /// The record, with the caller as far as it was proven.
+        rpc: &'a Rpc,
+        /// Why, from a closed set.
+        reason: &'static str,
+        /// The rule of the policy that denied it.
+        rule: Option<&'a str>,
+    },
     /// A TLS handshake ended.
     TlsHandshake {
         /// Who connected.
@@ -210,6 +221,9 @@ impl Telemetry {
             Event::ConnectionAbused { kind, .. } => {
                 families.abuse.get_or_create(&KindLabel { kind }).inc();
             }
+            Event::Denied { reason, .. } => {
+                families.denials.get_or_create(&ReasonLabel { reason }).inc();
+            }
             Event::TlsHandshake { result, .. } => {
                 families.tls_handshakes.get_or_create(&ResultLabel { result }).inc();
             }
@@ -245,11 +259,22 @@ fn log(event: &Event<'_>) {
         Event::ConnectionOpened { id, peer } => debug!(connection = id, peer, "connection opened"),
         Event::ConnectionClosed { id, error } => debug!(connection = id, error, "connection closed"),
         Event::ConnectionAbused { id, peer, kind } => warn!(connection = id, peer, kind, "abusive client"),
+        Event::Denied { rpc, reason, rule } => warn!(
+            target: "highball::audit",
+            method = cut(rpc.method.full_name()),
+            caller = %rpc.caller,
+            peer = %rpc.connection.peer,
+            reason,
+            rule,
+            "denied"
+        ),
         Event::TlsHandshake { peer, result, error } => match error {
             Some(error) => info!(peer, result, error, "tls handshake failed"),
             None => debug!(peer, result, "tls handshake"),
         },
-        Event::TlsCertificate { listener, not_after_seconds } => debug!(listener, not_after_seconds, "certificate"),
+        Event::TlsCertificate { listener, not_after_seconds } => {
+            debug!(listener, not_after_seconds, "certificate")
+        }
         Event::TlsReload { listener, error: Some(error) } => error!(listener, error, "tls files refused"),
         Event::TlsReload { listener, error: None } => info!(listener, "tls files reloaded"),
         Event::AcceptFailed { listener, error } => warn!(listener, error, "accept failed"),
@@ -273,6 +298,7 @@ fn log_rpc(end: &RpcEnd<'_>) {
                 error = (!end.status.message().is_empty()).then(|| end.status.message()),
                 duration_ms = millis(end.duration),
                 peer = %end.rpc.connection.peer,
+                caller = (!end.rpc.caller.is_anonymous()).then(|| tracing::field::display(&end.rpc.caller)),
                 connection = end.rpc.connection.id,
                 dialect = %end.rpc.dialect,
                 deadline_ms = end.rpc.deadline.map(|deadline| millis(deadline.allowed())),

@@ -34,6 +34,7 @@ pub(crate) struct Families {
     pub(crate) limit_hits: Family<LimitLabel, RawCounter>,
     pub(crate) refused: Family<HttpStatusLabel, RawCounter>,
     pub(crate) abuse: Family<KindLabel, RawCounter>,
+    pub(crate) denials: Family<ReasonLabel, RawCounter>,
     pub(crate) tls_handshakes: Family<ResultLabel, RawCounter>,
     pub(crate) tls_expiry: Family<ListenerLabel, Gauge>,
     pub(crate) tls_reloads: Family<ResultLabel, RawCounter>,
@@ -81,6 +82,12 @@ pub(crate) struct ResultLabel {
     pub(crate) result: &'static str,
 }
 
+/// Why, from a closed set.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct ReasonLabel {
+    pub(crate) reason: &'static str,
+}
+
 /// One of our own addresses.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct ListenerLabel {
@@ -116,6 +123,7 @@ impl Telemetry {
             limit_hits: Family::default(),
             refused: Family::default(),
             abuse: Family::default(),
+            denials: Family::default(),
             tls_handshakes: Family::default(),
             tls_expiry: Family::default(),
             tls_reloads: Family::default(),
@@ -214,8 +222,13 @@ impl Families {
             "Connections ended because the client misbehaved",
             self.abuse.clone(),
         );
+        registry.register(names::DENIALS, "RPCs denied to their caller", self.denials.clone());
         registry.register(names::TLS_HANDSHAKES, "TLS handshakes", self.tls_handshakes.clone());
-        registry.register(names::TLS_CERTIFICATE_EXPIRY, "Expiry of the certificate", self.tls_expiry.clone());
+        registry.register(
+            names::TLS_CERTIFICATE_EXPIRY,
+            "Expiry of the certificate",
+            self.tls_expiry.clone(),
+        );
         registry.register(names::TLS_RELOADS, "Reloads of TLS files that changed", self.tls_reloads.clone());
         registry.register_collector(Box::new(log::DroppedLines));
     }

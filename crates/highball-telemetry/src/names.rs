@@ -16,6 +16,8 @@ pub const LIMIT_HITS: &str = "limit_hits";
 pub const REFUSED_REQUESTS: &str = "refused_requests";
 /// Connections ended because the client misbehaved, by what it did: `h2_abuse_total{kind}`.
 pub const ABUSE: &str = "h2_abuse";
+/// RPCs denied to their caller, by reason: `auth_denials_total{reason}`.
+pub const DENIALS: &str = "auth_denials";
 /// TLS handshakes by result (gRFC A118): `grpc_server_tls_handshakes_total{result}`.
 pub const TLS_HANDSHAKES: &str = "grpc_server_tls_handshakes";
 /// When the certificate of a listener expires, in seconds since 1970: `tls_certificate_expiry_timestamp_seconds{listener}`.

@@ -19,6 +19,7 @@
 //! # assert!(!draining.has_begun());
 //! ```
 
+pub use highball_auth as auth;
 pub use highball_core as core;
 pub use highball_net as net;
 pub use highball_server as server;

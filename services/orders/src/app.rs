@@ -47,11 +47,7 @@ impl App {
             users_created: seams.users_created,
         };
         let (store, writer) = store::open(database, reports).await?;
-        Ok(Self {
-            store,
-            writer,
-            draining: seams.draining,
-        })
+        Ok(Self { store, writer, draining: seams.draining })
     }
 
     /// The services, as one tower service that speaks gRPC. Messages are limited to 4 MiB; deadlines are

@@ -20,9 +20,6 @@ impl Micros {
     /// Whole seconds and the nanoseconds within the second.
     pub(crate) fn split(self) -> (i64, u32) {
         let nanos = self.0.rem_euclid(1_000_000) * 1_000;
-        (
-            self.0.div_euclid(1_000_000),
-            u32::try_from(nanos).expect("below one second"),
-        )
+        (self.0.div_euclid(1_000_000), u32::try_from(nanos).expect("below one second"))
     }
 }

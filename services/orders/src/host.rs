@@ -5,10 +5,14 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
+use highball::auth::{Guard, World};
+use highball::net::tls::{ServerTls, TlsError};
+use highball::net::{Os, Tasks};
 use highball::server::{OpenBox, Settings};
 use highball::{BoundServer, Drain, DrainReport, Health, ListenAddr, Server, ServerError, Telemetry};
 use thiserror::Error;
 
+use crate::security::Security;
 use crate::{App, DESCRIPTORS, Database, OpenError, Seams};
 
 /// What to start.
@@ -22,6 +26,8 @@ pub struct Plan {
     pub database: Database,
     /// Limits of the server.
     pub settings: Settings,
+    /// Transport security and callers.
+    pub security: Security,
 }
 
 /// Why the service did not start. Each is one sentence for the person who started it.
@@ -31,6 +37,12 @@ pub enum StartError {
     /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] OpenError),
+    /// The TLS files cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The rules of who may call what cannot be used.
+    #[error(transparent)]
+    Auth(#[from] highball::auth::token::StartError),
     /// An address cannot be listened on, or the settings contradict themselves.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -42,6 +54,8 @@ pub enum StartError {
 pub struct Bound {
     server: BoundServer,
     app: App,
+    /// Follows the keys of tokens.
+    _tasks: Tasks,
 }
 
 impl Plan {
@@ -62,6 +76,14 @@ impl Plan {
             orders_created: telemetry.counter("orders_created", "Orders created, replayed requests aside"),
             users_created: telemetry.counter("users_created", "Users created, replayed requests aside"),
         };
+        let Security { tls, auth, health: probes } = self.security;
+        // What can be wrong in files is found before a database is made.
+        let tls = tls.map(|tls| ServerTls::load(tls, Os::shared())).transpose()?.map(Arc::new);
+        let tasks = Tasks::new();
+        let guard = match auth {
+            Some(auth) => Some(Guard::start(&auth, World::new(tasks.spawner())).await?),
+            None => None,
+        };
         let app = App::open(&self.database, seams).await?;
         let server = Server::new(app.service())
             .with_descriptors(DESCRIPTORS)
@@ -69,10 +91,15 @@ impl Plan {
             .with_telemetry(telemetry)
             .with_health(health)
             .with_drain(drain);
-        let server = self.listen.into_iter().fold(server, Server::listen);
+        let server = self.listen.into_iter().fold(server, |server, addr| match (&addr, &tls) {
+            (ListenAddr::Tcp(_), Some(tls)) => server.listen_tls(addr, tls.clone()),
+            _ => server.listen(addr),
+        });
+        let server = guard.into_iter().fold(server, Server::with_guard);
+        let server = probes.into_iter().fold(server, Server::health_only);
         let server = self.admin.into_iter().fold(server, Server::admin);
         match server.bind().await {
-            Ok(server) => Ok(Bound { server, app }),
+            Ok(server) => Ok(Bound { server, app, _tasks: tasks }),
             Err(cause) => {
                 app.close().await;
                 Err(cause.into())
@@ -86,6 +113,12 @@ impl Bound {
     #[must_use]
     pub fn addrs(&self) -> Vec<ListenAddr> {
         self.server.addrs()
+    }
+
+    /// Where the port that only answers health checks is.
+    #[must_use]
+    pub fn health_only_addr(&self) -> Option<ListenAddr> {
+        self.server.health_only_addr()
     }
 
     /// Where the admin port is.

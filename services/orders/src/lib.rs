@@ -21,6 +21,7 @@
 //!     admin: None,
 //!     database: Database::sqlite(path.join("orders.db")),
 //!     settings: highball::Settings::default(),
+//!     security: orders::Security::default(),
 //! };
 //! let bound = plan.bind().await?;
 //! println!("listening on {}", bound.addrs()[0]);
@@ -43,10 +44,12 @@ mod domain;
 mod host;
 pub mod proto;
 mod rpc;
+mod security;
 mod store;
 
 pub use app::{App, Seams};
 pub use host::{Bound, Plan, StartError};
+pub use security::{Security, SecurityFlags};
 pub use store::{Database, DatabaseSettingError, OpenError};
 
 /// The encoded `FileDescriptorSet` of all services, imports and comments included: what reflection, metrics

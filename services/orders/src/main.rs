@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use highball::{ListenAddr, Settings, telemetry};
-use orders::{Database, Plan};
+use orders::{Database, Plan, SecurityFlags};
 
 /// Allocations are small and come from every worker; the system's allocator makes them wait for each other.
 #[global_allocator]
@@ -26,6 +26,8 @@ struct Flags {
     /// Let clients read the descriptors of the services by reflection.
     #[arg(long)]
     reflection: bool,
+    #[command(flatten)]
+    security: SecurityFlags,
     /// What to log, such as `info` or `orders=debug,info`.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
@@ -49,15 +51,10 @@ async fn run(flags: Flags) -> Result<u8, String> {
     let sentence = |cause: &dyn std::error::Error| cause.to_string();
     // Dropped last: it flushes the lines of the shutdown.
     let _log = telemetry::log::start(&flags.log).map_err(|cause| sentence(&cause))?;
-    let plan = Plan {
-        listen: flags.listen,
-        admin: flags.admin,
-        database: flags.database,
-        settings: Settings {
-            reflection: flags.reflection,
-            ..Settings::default()
-        },
-    };
+    let mut settings = Settings { reflection: flags.reflection, ..Settings::default() };
+    let security = flags.security.read(&mut settings)?;
+    let Flags { listen, admin, database, .. } = flags;
+    let plan = Plan { listen, admin, database, settings, security };
     tracing::info!(database = %plan.database.path().display(), "starting");
     let bound = plan.bind().await.map_err(|cause| sentence(&cause))?;
     for open in bound.open_boxes() {

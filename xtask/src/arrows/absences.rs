@@ -42,12 +42,7 @@ const ABSENCES: &[Absence] = &[
             "EnvFilter::from_env",
             "EnvFilter::try_from_env",
         ],
-        allowed: &[
-            "crates/highball-cli",
-            "services/*/src/main.rs",
-            "services/*/src/bin",
-            "xtask",
-        ],
+        allowed: &["crates/highball-cli", "services/*/src/main.rs", "services/*/src/bin", "xtask"],
         rule: "only a binary reads its arguments and its environment: take the value as a parameter",
     },
 ];
@@ -55,24 +50,14 @@ const ABSENCES: &[Absence] = &[
 /// Checks the sources of packages; their tests may do as they like.
 pub(super) fn check(sources: &[Source]) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for source in sources
-        .iter()
-        .filter(|source| source.is_package_source() && !source.is_test_file())
-    {
-        let absences: Vec<_> = ABSENCES
-            .iter()
-            .filter(|absence| !absence.is_allowed_in(source))
-            .collect();
+    for source in sources.iter().filter(|source| source.is_package_source() && !source.is_test_file()) {
+        let absences: Vec<_> = ABSENCES.iter().filter(|absence| !absence.is_allowed_in(source)).collect();
         if absences.is_empty() {
             continue;
         }
         for PathUse { line, path } in paths(&source.shipped_code()) {
             for absence in absences.iter().filter(|absence| absence.forbids(&path)) {
-                problems.push(Problem::line(
-                    &source.path,
-                    line,
-                    format!("`{path}`: {}", absence.rule),
-                ));
+                problems.push(Problem::line(&source.path, line, format!("`{path}`: {}", absence.rule)));
             }
         }
     }
@@ -83,9 +68,7 @@ impl Absence {
     fn is_allowed_in(&self, source: &Source) -> bool {
         self.allowed.iter().any(|pattern| {
             let mut parts = source.path.iter();
-            pattern
-                .split('/')
-                .all(|wanted| parts.next().is_some_and(|part| wanted == "*" || part == wanted))
+            pattern.split('/').all(|wanted| parts.next().is_some_and(|part| wanted == "*" || part == wanted))
         })
     }
 
@@ -93,12 +76,7 @@ impl Absence {
         self.paths.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(start) => path.starts_with(start),
             // A name at the end: `tracing_subscriber::EnvFilter::from_env` ends in `EnvFilter::from_env`.
-            None => {
-                path == *pattern
-                    || path
-                        .strip_suffix(pattern)
-                        .is_some_and(|rest| rest.ends_with("::"))
-            }
+            None => path == *pattern || path.strip_suffix(pattern).is_some_and(|rest| rest.ends_with("::")),
         })
     }
 }
@@ -109,10 +87,7 @@ mod tests {
 
     #[track_caller]
     fn problems(path: &str, text: &str, expected: &[&str]) {
-        let found: Vec<_> = check(&[Source::new(path, text)])
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let found: Vec<_> = check(&[Source::new(path, text)]).iter().map(ToString::to_string).collect();
         assert_eq!(found.len(), expected.len(), "{found:#?}");
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.starts_with(expected), "{found:?} is not {expected:?}");
@@ -182,16 +157,8 @@ mod tests {
     fn tests_comments_and_strings_may_say_it() {
         let text = "// std::env::var\nconst A: &str = \"tokio::net\";\n#[cfg(test)]\nmod tests { use tokio::net::TcpStream; }";
         problems("crates/highball-server/src/lib.rs", text, &[]);
-        problems(
-            "crates/highball-server/src/rpc/tests.rs",
-            "use tokio::net::TcpStream;",
-            &[],
-        );
-        problems(
-            "crates/highball-server/tests/drain.rs",
-            "use tokio::net::TcpStream;",
-            &[],
-        );
+        problems("crates/highball-server/src/rpc/tests.rs", "use tokio::net::TcpStream;", &[]);
+        problems("crates/highball-server/tests/drain.rs", "use tokio::net::TcpStream;", &[]);
         problems("tests/src/lib.rs", "use tokio::net::TcpStream;", &[]);
     }
 }

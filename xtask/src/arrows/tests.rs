@@ -13,9 +13,7 @@ fn package(name: &str, folder: &str, dependencies: &[(&str, Option<&str>)]) -> P
             .map(|(name, kind)| Dependency {
                 name: (*name).to_owned(),
                 kind: kind.map(str::to_owned),
-                path: name
-                    .starts_with("highball")
-                    .then(|| PathBuf::from("/somewhere").join(name)),
+                path: name.starts_with("highball").then(|| PathBuf::from("/somewhere").join(name)),
             })
             .collect(),
     }
@@ -36,11 +34,7 @@ fn a_forbidden_arrow_names_manifest_arrow_and_what_is_allowed() {
         &[package(
             "highball-net",
             "crates",
-            &[
-                ("tokio", None),
-                ("highball-core", None),
-                ("highball-server", None),
-            ],
+            &[("tokio", None), ("highball-core", None), ("highball-server", None)],
         )],
         &[
             "crates/highball-net/Cargo.toml: highball-net -> highball-server (normal dependency) is not an allowed \
@@ -52,11 +46,7 @@ fn a_forbidden_arrow_names_manifest_arrow_and_what_is_allowed() {
 #[test]
 fn build_dependencies_obey_the_table() {
     problems(
-        &[package(
-            "highball-core",
-            "crates",
-            &[("highball-net", Some("build"))],
-        )],
+        &[package("highball-core", "crates", &[("highball-net", Some("build"))])],
         &["highball-core -> highball-net (build dependency)"],
     );
 }
@@ -67,10 +57,7 @@ fn dev_dependencies_obey_the_table_except_for_the_testkit() {
         &[package(
             "highball-gateway",
             "crates",
-            &[
-                ("highball-testkit", Some("dev")),
-                ("highball-server", Some("dev")),
-            ],
+            &[("highball-testkit", Some("dev")), ("highball-server", Some("dev"))],
         )],
         &["highball-gateway -> highball-server (dev dependency)"],
     );
@@ -80,37 +67,18 @@ fn dev_dependencies_obey_the_table_except_for_the_testkit() {
 fn nothing_shipped_needs_the_testkit() {
     problems(
         &[
-            package(
-                "highball-cli",
-                "crates",
-                &[("highball-edge", None), ("highball-testkit", None)],
-            ),
-            package(
-                "highball-tests",
-                ".",
-                &[("highball-testkit", None), ("orders", None)],
-            ),
-            package(
-                "orders",
-                "services",
-                &[("highball", None), ("highball-testkit", Some("build"))],
-            ),
+            package("highball-cli", "crates", &[("highball-edge", None), ("highball-testkit", None)]),
+            package("highball-tests", ".", &[("highball-testkit", None), ("orders", None)]),
+            package("orders", "services", &[("highball", None), ("highball-testkit", Some("build"))]),
         ],
-        &[
-            "highball-cli -> highball-testkit (normal",
-            "orders -> highball-testkit (build",
-        ],
+        &["highball-cli -> highball-testkit (normal", "orders -> highball-testkit (build"],
     );
 }
 
 #[test]
 fn a_service_sees_the_facade_only() {
     problems(
-        &[package(
-            "orders",
-            "services",
-            &[("highball", None), ("highball-core", None)],
-        )],
+        &[package("orders", "services", &[("highball", None), ("highball-core", None)])],
         &[
             "orders -> highball-core (normal dependency) is not an allowed arrow; orders may depend on highball",
         ],
@@ -119,10 +87,7 @@ fn a_service_sees_the_facade_only() {
 
 #[test]
 fn an_unknown_package_of_ours_is_an_error() {
-    problems(
-        &[package("highball-attic", "crates", &[])],
-        &["highball-attic is not in the table of arrows"],
-    );
+    problems(&[package("highball-attic", "crates", &[])], &["highball-attic is not in the table of arrows"]);
 }
 
 #[test]
@@ -130,11 +95,7 @@ fn server_and_channel_do_not_know_each_other() {
     problems(
         &[
             package("highball-server", "crates", &[("highball-channel", None)]),
-            package(
-                "highball-channel",
-                "crates",
-                &[("highball-server", None), ("highball-gateway", None)],
-            ),
+            package("highball-channel", "crates", &[("highball-server", None), ("highball-gateway", None)]),
         ],
         &[
             "highball-server -> highball-channel",
@@ -151,10 +112,7 @@ fn the_rules_have_no_cycle_among_rooms() {
         if let May::Only(names) = may {
             for name in *names {
                 let position = RULES.iter().position(|(other, _)| other == name);
-                assert!(
-                    position.is_some_and(|position| position < index),
-                    "{package} -> {name}"
-                );
+                assert!(position.is_some_and(|position| position < index), "{package} -> {name}");
             }
         }
     }

@@ -59,32 +59,18 @@ impl Server {
         let socket = format!("unix:{}", folder.path().join("orders.sock").display());
         let database = format!("sqlite:{}", folder.path().join("orders.db").display());
         let mut command = Command::new(binary);
-        command.args([
-            "--listen",
-            "127.0.0.1:0",
-            "--listen",
-            &socket,
-            "--admin",
-            "127.0.0.1:0",
-        ]);
-        command
-            .args(["--database", &database, "--reflection"])
-            .current_dir(folder.path());
+        command.args(["--listen", "127.0.0.1:0", "--listen", &socket, "--admin", "127.0.0.1:0"]);
+        command.args(["--database", &database, "--reflection"]).current_dir(folder.path());
         let file = File::create(log)?;
         command.stdout(Stdio::piped()).stderr(file.try_clone()?);
         let started = Instant::now();
         let mut running = Running::start("orders", &mut command)?;
-        let output = running
-            .child
-            .stdout
-            .take()
-            .ok_or("orders has no standard output")?;
+        let output = running.child.stdout.take().ok_or("orders has no standard output")?;
         let announced = listeners(&watch(process::lines(output), file), started)
             .map_err(|error| format!("orders: {error}; its log: {}", log.display()))?;
         let find = |role: &str, is_unix: bool| {
-            let found = announced
-                .iter()
-                .find(|one| one.role == role && one.addr.starts_with("unix:") == is_unix);
+            let found =
+                announced.iter().find(|one| one.role == role && one.addr.starts_with("unix:") == is_unix);
             found
                 .map(|one| one.addr.clone())
                 .ok_or_else(|| format!("orders announced no {role} listener: {announced:?}"))
@@ -102,10 +88,7 @@ impl Server {
     /// Asks the service to end and waits for it. Anything but exit code 0 in time is an error.
     pub(super) fn stop(mut self) -> Stopped {
         let outcome = self.terminate();
-        Stopped {
-            outcome,
-            log: self.log,
-        }
+        Stopped { outcome, log: self.log }
     }
 
     fn terminate(&mut self) -> Result<(), Error> {
@@ -145,11 +128,7 @@ fn listeners(announced: &Receiver<Listening>, started: Instant) -> Result<Vec<Li
         let left = START_LIMIT.saturating_sub(started.elapsed());
         found.push(announced.recv_timeout(left).map_err(|error| match error {
             mpsc::RecvTimeoutError::Timeout => {
-                format!(
-                    "{} of {LISTENERS} listeners after {} s",
-                    found.len(),
-                    START_LIMIT.as_secs()
-                )
+                format!("{} of {LISTENERS} listeners after {} s", found.len(), START_LIMIT.as_secs())
             }
             mpsc::RecvTimeoutError::Disconnected => {
                 format!("ended after {} of {LISTENERS} listeners", found.len())
@@ -164,10 +143,7 @@ fn parse(line: &str) -> Option<Listening> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let text = |name: &str| line[name].as_str().map(str::to_owned);
     if line["message"] == "listening" {
-        Some(Listening {
-            role: text("role")?,
-            addr: text("addr")?,
-        })
+        Some(Listening { role: text("role")?, addr: text("addr")? })
     } else {
         None
     }
@@ -180,10 +156,7 @@ mod tests {
     #[test]
     fn a_listener_is_read_from_its_log_line() {
         let line = r#"{"level":"INFO","message":"listening","role":"grpc","addr":"unix:/tmp/o.sock"}"#;
-        let expected = Listening {
-            role: "grpc".to_owned(),
-            addr: "unix:/tmp/o.sock".to_owned(),
-        };
+        let expected = Listening { role: "grpc".to_owned(), addr: "unix:/tmp/o.sock".to_owned() };
         assert_eq!(parse(line), Some(expected));
         assert_eq!(parse(r#"{"message":"ready","role":"grpc","addr":"a"}"#), None);
         assert_eq!(parse("highball is starting"), None);
@@ -194,10 +167,7 @@ mod tests {
         let temporary = tempfile::tempdir().expect("a temporary folder");
         let started = Instant::now();
         let error = Server::start(Path::new("false"), &temporary.path().join("log")).unwrap_err();
-        assert!(
-            error.to_string().contains("ended after 0 of 3 listeners"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("ended after 0 of 3 listeners"), "{error}");
         assert!(started.elapsed() < START_LIMIT);
     }
 }

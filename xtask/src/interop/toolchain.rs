@@ -53,33 +53,16 @@ fn python(from: &Path, to: &Path) -> Result<Toolchain, Error> {
     if !stamp.holds() {
         stamp.start_over()?;
         let mut venv = Command::new("python3");
-        process::run(
-            "python3 -m venv",
-            venv.args(["-m", "venv"]).arg(to.join("venv")),
-            INSTALL_LIMIT,
-        )?;
+        process::run("python3 -m venv", venv.args(["-m", "venv"]).arg(to.join("venv")), INSTALL_LIMIT)?;
         let mut pip = Command::new(&python);
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--requirement",
-        ]);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
         process::run("pip install", pip.arg(&requirements), INSTALL_LIMIT)?;
         stamp.set()?;
     }
     // Generated stubs and byte code stay out of the sources.
-    let environment = vec![
-        ("PYTHONPYCACHEPREFIX", to.join("cache")),
-        ("INTEROP_GENERATED", to.join("generated")),
-    ];
-    Ok(Toolchain {
-        program: python,
-        script: from.join("run.py"),
-        environment,
-    })
+    let environment =
+        vec![("PYTHONPYCACHEPREFIX", to.join("cache")), ("INTEROP_GENERATED", to.join("generated"))];
+    Ok(Toolchain { program: python, script: from.join("run.py"), environment })
 }
 
 fn node(from: &Path, to: &Path) -> Result<Toolchain, Error> {
@@ -92,17 +75,12 @@ fn node(from: &Path, to: &Path) -> Result<Toolchain, Error> {
             fs::copy(file, to.join(file.file_name().unwrap_or_default()))?;
         }
         let mut npm = Command::new("npm");
-        npm.args(["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"])
-            .current_dir(to);
+        npm.args(["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(to);
         process::run("npm ci", &mut npm, INSTALL_LIMIT)?;
         stamp.set()?;
     }
     let environment = vec![("NODE_PATH", to.join("node_modules"))];
-    Ok(Toolchain {
-        program: PathBuf::from("node"),
-        script: from.join("run.js"),
-        environment,
-    })
+    Ok(Toolchain { program: PathBuf::from("node"), script: from.join("run.js"), environment })
 }
 
 /// The program's answer to `--version`; an error when it is not there.
@@ -110,9 +88,7 @@ fn version(program: &str) -> Result<String, Error> {
     let mut answer = String::new();
     let mut command = Command::new(program);
     command.arg("--version").stderr(Stdio::inherit());
-    process::run_with_lines(program, &mut command, VERSION_LIMIT, |line| {
-        answer.push_str(&line)
-    })?;
+    process::run_with_lines(program, &mut command, VERSION_LIMIT, |line| answer.push_str(&line))?;
     Ok(answer)
 }
 
@@ -129,10 +105,7 @@ impl Stamp {
             let text = fs::read_to_string(pin).map_err(|error| format!("{}: {error}", pin.display()))?;
             writeln!(content, "{text}")?;
         }
-        Ok(Self {
-            folder: folder.to_owned(),
-            content,
-        })
+        Ok(Self { folder: folder.to_owned(), content })
     }
 
     fn path(&self) -> PathBuf {
@@ -169,22 +142,10 @@ mod tests {
         stamp.start_over().expect("a folder");
         assert!(!stamp.holds(), "half an installation");
         stamp.set().expect("a file");
-        assert!(
-            Stamp::new(&folder, "Python 3", &[&pins])
-                .expect("a stamp")
-                .holds()
-        );
-        assert!(
-            !Stamp::new(&folder, "Python 4", &[&pins])
-                .expect("a stamp")
-                .holds()
-        );
+        assert!(Stamp::new(&folder, "Python 3", &[&pins]).expect("a stamp").holds());
+        assert!(!Stamp::new(&folder, "Python 4", &[&pins]).expect("a stamp").holds());
         fs::write(&pins, "a==2").expect("pins");
-        assert!(
-            !Stamp::new(&folder, "Python 3", &[&pins])
-                .expect("a stamp")
-                .holds()
-        );
+        assert!(!Stamp::new(&folder, "Python 3", &[&pins]).expect("a stamp").holds());
     }
 
     #[test]

@@ -11,10 +11,7 @@ enum Kind {
 /// both, so a line number found in either is a line number of the file.
 pub(super) fn split(text: &str) -> (String, String) {
     let bytes = text.as_bytes();
-    let blank: Vec<u8> = bytes
-        .iter()
-        .map(|&byte| if byte == b'\n' { b'\n' } else { b' ' })
-        .collect();
+    let blank: Vec<u8> = bytes.iter().map(|&byte| if byte == b'\n' { b'\n' } else { b' ' }).collect();
     let (mut code, mut comments) = (blank.clone(), blank);
     let mut at = 0;
     while at < bytes.len() {
@@ -27,10 +24,7 @@ pub(super) fn split(text: &str) -> (String, String) {
         }
         at = end;
     }
-    (
-        String::from_utf8_lossy(&code).into_owned(),
-        String::from_utf8_lossy(&comments).into_owned(),
-    )
+    (String::from_utf8_lossy(&code).into_owned(), String::from_utf8_lossy(&comments).into_owned())
 }
 
 /// Blanks every item behind `#[cfg(test)]`, up to the end of its block or its semicolon.
@@ -77,10 +71,7 @@ fn token(rest: &[u8]) -> (Kind, usize) {
         [b'"', ..] => (Kind::Literal, string(rest)),
         [b'\'', ..] => quote(rest),
         [first, ..] if is_identifier(*first) => {
-            let word = rest
-                .iter()
-                .position(|&byte| !is_identifier(byte))
-                .unwrap_or(rest.len());
+            let word = rest.iter().position(|&byte| !is_identifier(byte)).unwrap_or(rest.len());
             match raw_string(&rest[..word], &rest[word..]) {
                 Some(length) => (Kind::Literal, word + length),
                 None => (Kind::Code, word),
@@ -169,10 +160,7 @@ mod tests {
         let text = "let a = \"tokio::net\"; // std::net\n/* x /* y */ z */ b('\"', '\\'', 'q', 'ü');\n";
         let (code, comments) = split(text);
         assert!(!code.contains("tokio") && !code.contains("std"), "{code}");
-        assert!(
-            !code.contains('z') && !code.contains('q') && code.contains("b("),
-            "{code}"
-        );
+        assert!(!code.contains('z') && !code.contains('q') && code.contains("b("), "{code}");
         assert!(comments.contains("// std::net") && comments.contains("z */") && !comments.contains("tokio"));
         assert_eq!(code.lines().count(), text.lines().count());
     }
@@ -180,10 +168,7 @@ mod tests {
     #[test]
     fn raw_strings_end_at_their_own_mark() {
         let (code, _) = split("f(r#\"a \" b\"#, br\"\\\", r#type, 'a: loop {})");
-        assert_eq!(
-            code.split_whitespace().collect::<String>(),
-            "f(,,r#type,'a:loop{})"
-        );
+        assert_eq!(code.split_whitespace().collect::<String>(), "f(,,r#type,'a:loop{})");
     }
 
     #[test]

@@ -49,10 +49,7 @@ fn plain(tokens: &Tokens<'_>, mut at: usize, line: usize, first: &str, found: &m
         at += 2;
     }
     if path.len() > 1 {
-        found.push(PathUse {
-            line,
-            path: path.join("::"),
-        });
+        found.push(PathUse { line, path: path.join("::") });
     }
     at + 1
 }
@@ -96,10 +93,7 @@ fn use_tree<'a>(
         at += 1;
     }
     if prefix.len() > depth && prefix.len() > 1 {
-        found.push(PathUse {
-            line,
-            path: prefix.join("::"),
-        });
+        found.push(PathUse { line, path: prefix.join("::") });
     }
     prefix.truncate(depth);
     // The semicolon is left where it is: the caller treats it as any other token.
@@ -111,9 +105,7 @@ fn tokens(code: &str) -> Vec<(usize, Token<'_>)> {
     for (number, text) in code.lines().enumerate() {
         let mut rest = text.trim_start();
         while let Some(first) = rest.chars().next() {
-            let word = rest
-                .find(|c: char| !c.is_alphanumeric() && c != '_')
-                .unwrap_or(rest.len());
+            let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
             let (token, length) = match first {
                 _ if word > 0 => (Token::Word(rest.get(..word).unwrap_or_default()), word),
                 ':' if rest.starts_with("::") => (Token::Separator, 2),
@@ -137,31 +129,19 @@ mod tests {
 
     #[track_caller]
     fn check(code: &str, expected: &[(usize, &str)]) {
-        let found: Vec<_> = paths(code)
-            .into_iter()
-            .map(|found| (found.line, found.path))
-            .collect();
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|(line, path)| (*line, (*path).to_owned()))
-            .collect();
+        let found: Vec<_> = paths(code).into_iter().map(|found| (found.line, found.path)).collect();
+        let expected: Vec<_> = expected.iter().map(|(line, path)| (*line, (*path).to_owned())).collect();
         assert_eq!(found, expected);
     }
 
     #[test]
     fn plain_paths_are_found_with_their_line() {
-        check(
-            "fn a() {\n  std::env::var(x)?; b::<C>::d();\n}",
-            &[(2, "std::env::var")],
-        );
+        check("fn a() {\n  std::env::var(x)?; b::<C>::d();\n}", &[(2, "std::env::var")]);
     }
 
     #[test]
     fn a_path_may_continue_on_the_next_line() {
-        check(
-            "tokio\n  ::net\n  ::TcpStream::connect(a)",
-            &[(1, "tokio::net::TcpStream::connect")],
-        );
+        check("tokio\n  ::net\n  ::TcpStream::connect(a)", &[(1, "tokio::net::TcpStream::connect")]);
     }
 
     #[test]

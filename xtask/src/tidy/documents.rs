@@ -40,12 +40,7 @@ fn promises(readme: &str, ci: &str) -> Vec<Problem> {
             fenced = !fenced;
             continue;
         }
-        let command = words(
-            line.trim_start_matches("$ ")
-                .split(" #")
-                .next()
-                .unwrap_or_default(),
-        );
+        let command = words(line.trim_start_matches("$ ").split(" #").next().unwrap_or_default());
         if fenced && is_check(&command) && !contains(&ci, &command) {
             let message = format!("promises `{}`, which {CI} does not run", command.join(" "));
             problems.push(Problem::line(README, index + 1, message));
@@ -73,25 +68,15 @@ mod tests {
     #[test]
     fn a_promise_that_ci_does_not_keep_is_found() {
         let readme = "cargo test --elsewhere\n```sh\n$ cargo test --workspace   # all of them\ncargo deny check\ncargo run -p orders\n```\n";
-        let found = promises(
-            readme,
-            "run cargo test --workspace\nrun cargo fmt --all --check\n",
-        );
+        let found = promises(readme, "run cargo test --workspace\nrun cargo fmt --all --check\n");
         let found: Vec<_> = found.iter().map(ToString::to_string).collect();
-        assert_eq!(
-            found,
-            ["README.md:4: promises `cargo deny check`, which .ci/run does not run"]
-        );
+        assert_eq!(found, ["README.md:4: promises `cargo deny check`, which .ci/run does not run"]);
     }
 
     #[test]
     fn a_shorter_command_than_ci_runs_is_kept() {
         assert!(
-            promises(
-                "```\ncargo xtask interop\n```\n",
-                "run cargo xtask interop --require-all"
-            )
-            .is_empty()
+            promises("```\ncargo xtask interop\n```\n", "run cargo xtask interop --require-all").is_empty()
         );
     }
 
@@ -100,10 +85,6 @@ mod tests {
         let empty = tempfile::tempdir().expect("a temporary folder");
         let found: Vec<_> = run(empty.path()).iter().map(ToString::to_string).collect();
         assert_eq!(found.len(), 3, "{found:?}");
-        assert!(
-            found
-                .iter()
-                .any(|problem| problem.starts_with("CHANGELOG.md: cannot be read"))
-        );
+        assert!(found.iter().any(|problem| problem.starts_with("CHANGELOG.md: cannot be read")));
     }
 }

@@ -18,24 +18,15 @@ pub(super) fn find(root: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
 }
 
 pub(super) fn check(path: &Path, text: &str) -> Option<Problem> {
-    (!opts_in(text)).then(|| {
-        Problem::file(
-            path,
-            "does not opt in to the lints: add `[lints]` with `workspace = true`",
-        )
-    })
+    (!opts_in(text))
+        .then(|| Problem::file(path, "does not opt in to the lints: add `[lints]` with `workspace = true`"))
 }
 
 /// Whether the manifest has `workspace = true` in its `[lints]` table, or `lints.workspace = true` before any table.
 fn opts_in(text: &str) -> bool {
     let mut table = String::new();
     for line in text.lines() {
-        let line: String = line
-            .split('#')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
+        let line: String = line.split('#').next().unwrap_or_default().split_whitespace().collect();
         if line.starts_with('[') {
             table = line;
         } else if line == "workspace=true" && table == "[lints]"
@@ -53,20 +44,12 @@ mod tests {
 
     #[test]
     fn a_manifest_opts_in_to_the_lints() {
-        assert!(opts_in(
-            "[package]\nname = \"a\"\n\n[lints]\nworkspace = true # all of them\n"
-        ));
+        assert!(opts_in("[package]\nname = \"a\"\n\n[lints]\nworkspace = true # all of them\n"));
         assert!(opts_in("lints.workspace = true\n[package]\n"));
-        assert!(!opts_in(
-            "[package]\nversion.workspace = true\n[dependencies]\nworkspace = true\n"
-        ));
+        assert!(!opts_in("[package]\nversion.workspace = true\n[dependencies]\nworkspace = true\n"));
         assert!(!opts_in("[lints]\nworkspace = false\n"));
         assert!(!opts_in("[lints]\n[dependencies]\nworkspace = true\n"));
         let problem = check(Path::new("crates/a/Cargo.toml"), "[package]\n").expect("no lints");
-        assert!(
-            problem
-                .to_string()
-                .starts_with("crates/a/Cargo.toml: does not opt in")
-        );
+        assert!(problem.to_string().starts_with("crates/a/Cargo.toml: does not opt in"));
     }
 }

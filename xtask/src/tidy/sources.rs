@@ -69,11 +69,7 @@ fn layout(source: &Source, number: usize, line: &str, problems: &mut Vec<Problem
 fn leftovers(source: &Source, number: usize, line: &str, problems: &mut Vec<Problem>) {
     for (word, instead) in LEFTOVERS {
         if finds(line, word) {
-            problems.push(Problem::line(
-                &source.path,
-                number,
-                format!("`{word}`: {instead}"),
-            ));
+            problems.push(Problem::line(&source.path, number, format!("`{word}`: {instead}")));
         }
     }
 }
@@ -101,10 +97,7 @@ mod tests {
 
     #[track_caller]
     fn problems(path: &str, text: &str, expected: &[&str]) {
-        let found: Vec<_> = check(&Source::new(path, text))
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let found: Vec<_> = check(&Source::new(path, text)).iter().map(ToString::to_string).collect();
         assert_eq!(found.len(), expected.len(), "{found:#?}");
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.starts_with(expected), "{found:?} is not {expected:?}");
@@ -119,13 +112,9 @@ mod tests {
             &long,
             &["crates/highball-net/src/dial.rs:451: 451 lines; the limit is 450"],
         );
-        for exempt in [
-            "crates/a/src/b/tests.rs",
-            "crates/a/tests/c.rs",
-            "tests/e2e/d.rs",
-            "benches/e.rs",
-            "fuzz/f.rs",
-        ] {
+        for exempt in
+            ["crates/a/src/b/tests.rs", "crates/a/tests/c.rs", "tests/e2e/d.rs", "benches/e.rs", "fuzz/f.rs"]
+        {
             problems(exempt, &long, &[]);
         }
     }
@@ -138,11 +127,7 @@ mod tests {
 
     #[test]
     fn a_module_says_what_it_is() {
-        problems(
-            "crates/a/src/b.rs",
-            "fn c() {}\n",
-            &["crates/a/src/b.rs:1: starts without"],
-        );
+        problems("crates/a/src/b.rs", "fn c() {}\n", &["crates/a/src/b.rs:1: starts without"]);
         problems(
             "services/orders/src/b.rs",
             "/// Not the module.\nfn c() {}\n",
@@ -165,11 +150,7 @@ mod tests {
     #[test]
     fn excuses_are_found_in_comments_only() {
         let text = "//! Doc.\nconst A: &str = \"FIXME\";\n// FIXME: later\nconst B: u8 = 0; // XXX\n";
-        problems(
-            "crates/a/src/b.rs",
-            text,
-            &["crates/a/src/b.rs:3: `FIXME`", "crates/a/src/b.rs:4: `XXX`"],
-        );
+        problems("crates/a/src/b.rs", text, &["crates/a/src/b.rs:3: `FIXME`", "crates/a/src/b.rs:4: `XXX`"]);
     }
 
     #[test]

@@ -70,10 +70,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Comparison>, BadFilter> {
         }
         let start = reader.at;
         if reader.word() != "AND" {
-            return Err(BadFilter {
-                expected: "expected AND",
-                position: start + 1,
-            });
+            return Err(BadFilter { expected: "expected AND", position: start + 1 });
         }
         reader.skip_space();
     }
@@ -89,10 +86,7 @@ impl Reader<'_> {
         let start = self.at;
         let field = self.word();
         if !["email", "name", "role"].contains(&field.as_str()) {
-            return Err(BadFilter {
-                expected: "expected email, name or role",
-                position: start + 1,
-            });
+            return Err(BadFilter { expected: "expected email, name or role", position: start + 1 });
         }
         self.skip_space();
         let whole = match self.peek() {
@@ -115,10 +109,8 @@ impl Reader<'_> {
     fn role(&mut self) -> Result<Comparison, BadFilter> {
         let start = self.at;
         let role = self.word().parse();
-        role.map(Comparison::RoleIs).map_err(|_| BadFilter {
-            expected: "expected CUSTOMER or ADMIN",
-            position: start + 1,
-        })
+        role.map(Comparison::RoleIs)
+            .map_err(|_| BadFilter { expected: "expected CUSTOMER or ADMIN", position: start + 1 })
     }
 
     fn string(&mut self) -> Result<String, BadFilter> {
@@ -128,9 +120,7 @@ impl Reader<'_> {
         self.at += 1;
         let mut text = String::new();
         loop {
-            let next = self
-                .peek()
-                .ok_or_else(|| self.error("expected a closing quote"))?;
+            let next = self.peek().ok_or_else(|| self.error("expected a closing quote"))?;
             self.at += 1;
             match next {
                 '"' => return Ok(text),
@@ -146,9 +136,7 @@ impl Reader<'_> {
 
     fn word(&mut self) -> String {
         let rest = self.chars.iter().skip(self.at);
-        let word: String = rest
-            .take_while(|c| c.is_ascii_alphanumeric() || **c == '_')
-            .collect();
+        let word: String = rest.take_while(|c| c.is_ascii_alphanumeric() || **c == '_').collect();
         self.at += word.len();
         word
     }
@@ -168,10 +156,7 @@ impl Reader<'_> {
     }
 
     fn error(&self, expected: &'static str) -> BadFilter {
-        BadFilter {
-            expected,
-            position: self.at + 1,
-        }
+        BadFilter { expected, position: self.at + 1 }
     }
 }
 
@@ -188,23 +173,11 @@ mod tests {
             |text: &str, expected: &[Comparison]| assert_eq!(parse(text).unwrap(), expected, "{text}");
         check("", &[]);
         check("   ", &[]);
-        check(
-            r#"email = "Ada@Example.com""#,
-            &[EmailIs("ada@example.com".into())],
-        );
+        check(r#"email = "Ada@Example.com""#, &[EmailIs("ada@example.com".into())]);
         check(r#"email:"ada@""#, &[EmailStarts("ada@".into())]);
-        check(
-            r#"name="Ada \"the\" \\ first""#,
-            &[NameIs(r#"Ada "the" \ first"#.into())],
-        );
-        check(
-            r#"name : "Ad" AND role = ADMIN"#,
-            &[NameStarts("Ad".into()), RoleIs(Role::Admin)],
-        );
-        check(
-            r#"role=CUSTOMER AND name="""#,
-            &[RoleIs(Role::Customer), NameIs(String::new())],
-        );
+        check(r#"name="Ada \"the\" \\ first""#, &[NameIs(r#"Ada "the" \ first"#.into())]);
+        check(r#"name : "Ad" AND role = ADMIN"#, &[NameStarts("Ad".into()), RoleIs(Role::Admin)]);
+        check(r#"role=CUSTOMER AND name="""#, &[RoleIs(Role::Customer), NameIs(String::new())]);
     }
 
     #[test]
@@ -212,29 +185,14 @@ mod tests {
         let check = |text: &str, expected: &str| assert_eq!(parse(text).unwrap_err().to_string(), expected);
         check("age > 3", "filter: expected email, name or role at character 1");
         check(r#"email != "a""#, "filter: expected = or : at character 7");
-        check(
-            "email = a",
-            "filter: expected a text in double quotes at character 9",
-        );
-        check(
-            r#"email = "a"#,
-            "filter: expected a closing quote at character 11",
-        );
+        check("email = a", "filter: expected a text in double quotes at character 9");
+        check(r#"email = "a"#, "filter: expected a closing quote at character 11");
         check(r#"name = "a\n""#, r#"filter: expected \" or \\ at character 11"#);
-        check(
-            r#"name = "a" OR name = "b""#,
-            "filter: expected AND at character 12",
-        );
-        check(
-            r#"name = "a" AND"#,
-            "filter: expected email, name or role at character 15",
-        );
+        check(r#"name = "a" OR name = "b""#, "filter: expected AND at character 12");
+        check(r#"name = "a" AND"#, "filter: expected email, name or role at character 15");
         check("role : ADMIN", "filter: expected = at character 6");
         check("role = ROOT", "filter: expected CUSTOMER or ADMIN at character 8");
-        check(
-            r#"(name = "a")"#,
-            "filter: expected email, name or role at character 1",
-        );
+        check(r#"(name = "a")"#, "filter: expected email, name or role at character 1");
         check(r#"name = "é" x"#, "filter: expected AND at character 12");
     }
 
@@ -243,10 +201,7 @@ mod tests {
         let eight = ["role = ADMIN"; 8].join(" AND ");
         assert_eq!(parse(&eight).unwrap().len(), 8);
         let nine = format!("{eight} AND role = ADMIN");
-        assert_eq!(
-            parse(&nine).unwrap_err().expected,
-            "expected at most 8 comparisons"
-        );
+        assert_eq!(parse(&nine).unwrap_err().expected, "expected at most 8 comparisons");
         assert_eq!(parse(&" ".repeat(513)).unwrap_err().position, 513);
     }
 

@@ -90,14 +90,7 @@ mod tests {
 
     #[test]
     fn a_price_nobody_can_mean_is_refused() {
-        for value in [
-            f64::NAN,
-            f64::INFINITY,
-            -f64::INFINITY,
-            -0.01,
-            1e12 + 1.0,
-            f64::MAX,
-        ] {
+        for value in [f64::NAN, f64::INFINITY, -f64::INFINITY, -0.01, 1e12 + 1.0, f64::MAX] {
             assert_eq!(price(value), Err(PriceError::OutOfRange), "{value}");
         }
         for value in [0.1 + 0.2, 1e-10, f64::MIN_POSITIVE, 5e-324, 1.000_000_000_1] {
@@ -116,10 +109,7 @@ mod tests {
     fn a_total_out_of_range_is_refused_and_never_panics() {
         let most = price(MAX_PRICE).unwrap();
         assert_eq!(total([(1_000, most)]).unwrap(), MAX_TOTAL);
-        assert_eq!(
-            total([(1_000, most), (1, price(0.01).unwrap())]),
-            Err(TotalTooLarge)
-        );
+        assert_eq!(total([(1_000, most), (1, price(0.01).unwrap())]), Err(TotalTooLarge));
         assert_eq!(total((0..500).map(|_| (10_000, most))), Err(TotalTooLarge));
         assert_eq!(total([(i32::MAX, Decimal::MAX)]), Err(TotalTooLarge));
     }

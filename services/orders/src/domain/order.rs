@@ -124,16 +124,10 @@ impl FromStr for Status {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        [
-            Self::Pending,
-            Self::Confirmed,
-            Self::Shipped,
-            Self::Delivered,
-            Self::Cancelled,
-        ]
-        .into_iter()
-        .find(|status| status.name() == name)
-        .ok_or(UnknownName)
+        [Self::Pending, Self::Confirmed, Self::Shipped, Self::Delivered, Self::Cancelled]
+            .into_iter()
+            .find(|status| status.name() == name)
+            .ok_or(UnknownName)
     }
 }
 
@@ -161,11 +155,7 @@ mod tests {
         ];
         for from in ALL {
             for to in ALL {
-                assert_eq!(
-                    from.may_become(to),
-                    allowed.contains(&(from, to)),
-                    "{from} -> {to}"
-                );
+                assert_eq!(from.may_become(to), allowed.contains(&(from, to)), "{from} -> {to}");
             }
         }
     }
@@ -173,10 +163,7 @@ mod tests {
     #[test]
     fn final_is_where_no_step_leads_on() {
         for status in ALL {
-            assert_eq!(
-                status.is_final(),
-                !ALL.iter().any(|next| status.may_become(*next))
-            );
+            assert_eq!(status.is_final(), !ALL.iter().any(|next| status.may_become(*next)));
         }
     }
 
@@ -195,11 +182,8 @@ mod tests {
             quantity,
             price: money::price(price).unwrap(),
         };
-        let order = |user: &str, items: Vec<Item>| NewOrder {
-            user_id: user.into(),
-            items,
-            total: Decimal::ZERO,
-        };
+        let order =
+            |user: &str, items: Vec<Item>| NewOrder { user_id: user.into(), items, total: Decimal::ZERO };
         let base = order("u", vec![item("p", 1, 2.0)]).fingerprint();
         assert_eq!(base, order("u", vec![item("p", 1, 2.00)]).fingerprint());
         for other in [

@@ -81,9 +81,7 @@ impl TokenKey {
             return Err(BadToken);
         }
         let last = Uuid::from_bytes(*id);
-        self.mac(list, filter, last)
-            .verify_truncated_left(seal)
-            .map_err(|_| BadToken)?;
+        self.mac(list, filter, last).verify_truncated_left(seal).map_err(|_| BadToken)?;
         Ok(last)
     }
 
@@ -107,10 +105,7 @@ mod tests {
 
     #[test]
     fn sizes_have_a_default_and_a_cap() {
-        assert_eq!(
-            [0, 1, 99, 100, 101, i32::MAX].map(size),
-            [50, 1, 99, 100, 100, 100]
-        );
+        assert_eq!([0, 1, 99, 100, 101, i32::MAX].map(size), [50, 1, 99, 100, 100, 100]);
     }
 
     #[test]
@@ -120,10 +115,7 @@ mod tests {
         assert_eq!(KEY.open(List::Orders, "bob", &token), Err(BadToken));
         assert_eq!(KEY.open(List::Orders, "", &token), Err(BadToken));
         assert_eq!(KEY.open(List::Users, "ada", &token), Err(BadToken));
-        assert_eq!(
-            TokenKey::new([8; 32]).open(List::Orders, "ada", &token),
-            Err(BadToken)
-        );
+        assert_eq!(TokenKey::new([8; 32]).open(List::Orders, "ada", &token), Err(BadToken));
     }
 
     #[test]
@@ -137,10 +129,7 @@ mod tests {
             let shorter = token.get(..place).unwrap();
             assert_eq!(KEY.open(List::Orders, "ada", shorter), Err(BadToken));
         }
-        assert_eq!(
-            KEY.open(List::Orders, "ada", &format!("{token}AAAA")),
-            Err(BadToken)
-        );
+        assert_eq!(KEY.open(List::Orders, "ada", &format!("{token}AAAA")), Err(BadToken));
     }
 
     proptest! {

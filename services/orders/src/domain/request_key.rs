@@ -34,11 +34,7 @@ pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Option<&str>, BadKey> 
     let bytes = value.as_bytes();
     let fits = (1..=MAX_LEN).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
     let text = std::str::from_utf8(bytes).map_err(|_| BadKey::Malformed)?;
-    if fits {
-        Ok(Some(text))
-    } else {
-        Err(BadKey::Malformed)
-    }
+    if fits { Ok(Some(text)) } else { Err(BadKey::Malformed) }
 }
 
 /// What names one request for ever: the method, whose request it is, and the caller's key.

@@ -66,10 +66,7 @@ impl FromStr for Role {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        [Self::Customer, Self::Admin]
-            .into_iter()
-            .find(|role| role.name() == name)
-            .ok_or(UnknownName)
+        [Self::Customer, Self::Admin].into_iter().find(|role| role.name() == name).ok_or(UnknownName)
     }
 }
 

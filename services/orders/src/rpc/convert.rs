@@ -22,20 +22,14 @@ pub(crate) fn new_order(mut request: wire::CreateOrderRequest) -> Result<NewOrde
     let mut problems = validate::problems(&request)?;
     if count > MAX_ITEMS {
         // Before what is wrong with single items, of which only the first are named.
-        let place = problems
-            .iter()
-            .position(|problem| problem.field.starts_with("items["));
+        let place = problems.iter().position(|problem| problem.field.starts_with("items["));
         let says = format!("must contain at most {MAX_ITEMS} items (got {count})");
         problems.insert(place.unwrap_or(problems.len()), Problem::new("items", says));
     }
     let mut items = Vec::with_capacity(request.items.len());
     for (index, item) in request.items.into_iter().enumerate() {
         match money::price(item.price) {
-            Ok(price) => items.push(Item {
-                product_id: item.product_id,
-                quantity: item.quantity,
-                price,
-            }),
+            Ok(price) => items.push(Item { product_id: item.product_id, quantity: item.quantity, price }),
             // The rules have told it.
             Err(money::PriceError::OutOfRange) => {}
             Err(cause) => problems.push(Problem::new(format!("items[{index}].price"), cause)),
@@ -49,11 +43,7 @@ pub(crate) fn new_order(mut request: wire::CreateOrderRequest) -> Result<NewOrde
     }
     validate::refuse(problems)?;
     let total = total.map_err(|cause| super::errors::masked("add up the order", &cause))?;
-    Ok(NewOrder {
-        user_id: request.user_id,
-        items,
-        total,
-    })
+    Ok(NewOrder { user_id: request.user_id, items, total })
 }
 
 /// An order for the wire.
@@ -117,11 +107,7 @@ mod tests {
             price: *price,
             ..Default::default()
         });
-        wire::CreateOrderRequest {
-            user_id: "ada".into(),
-            items: items.collect(),
-            ..Default::default()
-        }
+        wire::CreateOrderRequest { user_id: "ada".into(), items: items.collect(), ..Default::default() }
     }
 
     #[test]
@@ -144,29 +130,20 @@ mod tests {
     #[test]
     fn too_many_items_are_counted_and_not_read() {
         let error = new_order(request(&[(1, 1.0); 501])).unwrap_err();
-        assert_eq!(
-            error.message.as_deref(),
-            Some("items must contain at most 500 items (got 501)")
-        );
+        assert_eq!(error.message.as_deref(), Some("items must contain at most 500 items (got 501)"));
         let error = new_order(request(&[(0, 1.0); 100_000])).unwrap_err();
         let message = error.message.unwrap();
         assert!(
             message.starts_with("items must contain at most 500 items (got 100000); items[0].quantity"),
             "{message}"
         );
-        assert!(
-            message.ends_with("and 496 more"),
-            "500 bad quantities and one bad count"
-        );
+        assert!(message.ends_with("and 496 more"), "500 bad quantities and one bad count");
         new_order(request(&[(1, 1.0); 500])).unwrap();
     }
 
     #[test]
     fn a_total_out_of_range_names_the_items() {
         let error = new_order(request(&[(10_000, 1e12)])).unwrap_err();
-        assert_eq!(
-            error.message.as_deref(),
-            Some("total_amount must be at most 1000000000000000")
-        );
+        assert_eq!(error.message.as_deref(), Some("total_amount must be at most 1000000000000000"));
     }
 }

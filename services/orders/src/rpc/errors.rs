@@ -32,28 +32,18 @@ impl Problem {
     /// "FIELD SAYS".
     pub(crate) fn new(field: impl Into<String>, says: impl std::fmt::Display) -> Self {
         let field = field.into();
-        Self {
-            sentence: format!("{field} {says}"),
-            field,
-        }
+        Self { sentence: format!("{field} {says}"), field }
     }
 
     /// With a sentence of its own.
     pub(crate) fn saying(field: impl Into<String>, sentence: impl ToString) -> Self {
-        Self {
-            field: field.into(),
-            sentence: sentence.to_string(),
-        }
+        Self { field: field.into(), sentence: sentence.to_string() }
     }
 }
 
 /// INVALID_ARGUMENT with a BadRequest. All problems are counted, the first ones are named.
 pub(crate) fn invalid(problems: Vec<Problem>) -> ConnectError {
-    let named: Vec<&str> = problems
-        .iter()
-        .take(MAX_NAMED)
-        .map(|problem| problem.sentence.as_str())
-        .collect();
+    let named: Vec<&str> = problems.iter().take(MAX_NAMED).map(|problem| problem.sentence.as_str()).collect();
     let mut message = named.join("; ");
     if problems.len() > MAX_NAMED {
         message.push_str(&format!("; and {} more", problems.len() - MAX_NAMED));
@@ -67,10 +57,7 @@ pub(crate) fn invalid(problems: Vec<Problem>) -> ConnectError {
             ..Default::default()
         })
         .collect();
-    let detail = BadRequest {
-        field_violations,
-        ..Default::default()
-    };
+    let detail = BadRequest { field_violations, ..Default::default() };
     ConnectError::invalid_argument(message).with_detail(detailed("google.rpc.BadRequest", &detail))
 }
 
@@ -132,11 +119,7 @@ pub(crate) fn masked(doing: &'static str, cause: &dyn Error) -> ConnectError {
 }
 
 fn error_info(reason: &str) -> ErrorDetail {
-    let info = ErrorInfo {
-        reason: reason.to_owned(),
-        domain: DOMAIN.to_owned(),
-        ..Default::default()
-    };
+    let info = ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), ..Default::default() };
     detailed("google.rpc.ErrorInfo", &info)
 }
 

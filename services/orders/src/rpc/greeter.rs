@@ -20,9 +20,6 @@ impl Contract for Greeter {
         if request.name == "invalid" {
             return Err(errors::invalid(vec![Problem::new("name", "cannot be 'invalid'")]));
         }
-        Response::ok(HelloReply {
-            message: format!("Hello {}", request.name),
-            ..Default::default()
-        })
+        Response::ok(HelloReply { message: format!("Hello {}", request.name), ..Default::default() })
     }
 }

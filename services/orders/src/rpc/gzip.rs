@@ -55,24 +55,15 @@ mod tests {
         let small = gzip.compress(&[7; 100]).unwrap();
         assert_eq!(gzip.decompress_with_limit(&small, 100).unwrap(), [7; 100][..]);
         let sentence = "request message is, decompressed, larger than the limit of 99 bytes";
-        assert_eq!(
-            refused(&small, 99),
-            (ErrorCode::ResourceExhausted, Some(sentence.into()))
-        );
+        assert_eq!(refused(&small, 99), (ErrorCode::ResourceExhausted, Some(sentence.into())));
     }
 
     #[test]
     fn what_is_not_gzip_is_told_without_the_words_of_a_library() {
         let whole = Gzip::default().compress(&[7; 100]).unwrap();
-        for bad in [
-            &b"not gzip, though long enough to be"[..],
-            &whole[..whole.len() - 5],
-        ] {
+        for bad in [&b"not gzip, though long enough to be"[..], &whole[..whole.len() - 5]] {
             let sentence = "request message is not valid gzip";
-            assert_eq!(
-                refused(bad, 100),
-                (ErrorCode::InvalidArgument, Some(sentence.into()))
-            );
+            assert_eq!(refused(bad, 100), (ErrorCode::InvalidArgument, Some(sentence.into())));
         }
     }
 }

@@ -44,7 +44,5 @@ pub(crate) fn service(store: &Store, draining: &Draining) -> ConnectRpcService {
         .with_max_message_size(MAX_MESSAGE)
         .with_max_request_body_size(MAX_MESSAGE + 1_024)
         .with_element_memory_limit(MAX_ELEMENT_MEMORY);
-    ConnectRpcService::new(router)
-        .with_limits(limits)
-        .with_compression(gzip::registry())
+    ConnectRpcService::new(router).with_limits(limits).with_compression(gzip::registry())
 }

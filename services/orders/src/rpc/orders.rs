@@ -91,18 +91,11 @@ impl OrderService for Orders {
         let size = page::size(request.page_size);
         let before = self.page_start(request.user_id, request.page_token)?;
         // One more than asked for, to know whether there is a next page.
-        let read = self
-            .store
-            .reader
-            .order_page(request.user_id, before, size + 1)
-            .await;
+        let read = self.store.reader.order_page(request.user_id, before, size + 1).await;
         let mut orders = read.map_err(|cause| errors::read("list orders", &cause))?;
         let more = orders.len() > size;
         orders.truncate(size);
-        let next = orders
-            .last()
-            .filter(|_| more)
-            .map(|last| self.page_token(request.user_id, last));
+        let next = orders.last().filter(|_| more).map(|last| self.page_token(request.user_id, last));
 
         let mut response = Response::stream(self.stream_with_items(orders));
         if let Some(token) = next.transpose()? {
@@ -117,9 +110,7 @@ impl OrderService for Orders {
         requests: InboundStream<CreateOrderRequest>,
     ) -> ServiceResult<BatchCreateOrdersResponse> {
         let key = caller_key(&context)?;
-        batch::create(&self.store.queue, key, requests)
-            .await
-            .map(Response::new)
+        batch::create(&self.store.queue, key, requests).await.map(Response::new)
     }
 
     async fn process_orders(
@@ -181,12 +172,7 @@ pub(super) fn bad_key(cause: request_key::BadKey) -> ConnectError {
 
 /// The key of one order. Keys belong to the user who orders: two users may count alike.
 pub(super) fn order_key(method: &'static str, key: impl Into<String>, new: &NewOrder) -> RequestKey {
-    RequestKey {
-        method,
-        scope: new.user_id.clone(),
-        key: key.into(),
-        fingerprint: new.fingerprint(),
-    }
+    RequestKey { method, scope: new.user_id.clone(), key: key.into(), fingerprint: new.fingerprint() }
 }
 
 /// The order of an outcome of [`Write::CreateOrder`].

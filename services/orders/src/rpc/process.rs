@@ -25,21 +25,18 @@ pub(super) fn answers(
     draining: Draining,
     requests: InboundStream<ProcessOrderRequest>,
 ) -> impl Stream<Item = Result<ProcessOrderResponse, ConnectError>> + Send {
-    stream::try_unfold(
-        (queue, draining, requests),
-        |(queue, draining, mut requests)| async move {
-            let request = tokio::select! {
-                biased;
-                () = draining.begun() => return Err(errors::draining()),
-                request = requests.next() => request,
-            };
-            let Some(request) = request.transpose()? else {
-                return Ok(None);
-            };
-            let answer = answer(&queue, request.to_owned_message()).await?;
-            Ok(Some((answer, (queue, draining, requests))))
-        },
-    )
+    stream::try_unfold((queue, draining, requests), |(queue, draining, mut requests)| async move {
+        let request = tokio::select! {
+            biased;
+            () = draining.begun() => return Err(errors::draining()),
+            request = requests.next() => request,
+        };
+        let Some(request) = request.transpose()? else {
+            return Ok(None);
+        };
+        let answer = answer(&queue, request.to_owned_message()).await?;
+        Ok(Some((answer, (queue, draining, requests))))
+    })
 }
 
 async fn answer(
@@ -56,23 +53,13 @@ async fn answer(
         return Ok(refused(id, "order_id is required".to_owned()));
     }
     if id.chars().count() > MAX_ID {
-        return Ok(refused(
-            id,
-            format!("order_id must be at most {MAX_ID} characters"),
-        ));
+        return Ok(refused(id, format!("order_id must be at most {MAX_ID} characters")));
     }
     let Some(to) = convert::from_wire_status(request.new_status) else {
-        return Ok(refused(
-            id,
-            "new_status is not a status an order can have".to_owned(),
-        ));
+        return Ok(refused(id, "new_status is not a status an order can have".to_owned()));
     };
     match queue.write(Write::MoveOrder(id.clone(), to)).await {
-        Ok(_) => Ok(ProcessOrderResponse {
-            order_id: id,
-            success: true,
-            ..Default::default()
-        }),
+        Ok(_) => Ok(ProcessOrderResponse { order_id: id, success: true, ..Default::default() }),
         Err(WriteError::Rejected(Rejection::NotFound)) => {
             Ok(refused(id, "the order does not exist".to_owned()))
         }

@@ -41,14 +41,12 @@ impl Users {
         context: &RequestContext,
         new: NewUser,
     ) -> Result<User, ConnectError> {
-        let key = request_key::from_headers(context.headers())
-            .map_err(bad_key)?
-            .map(|key| RequestKey {
-                method: "user.UserService/CreateUser",
-                scope: user::email_key(&new.email),
-                key: key.to_owned(),
-                fingerprint: new.fingerprint(),
-            });
+        let key = request_key::from_headers(context.headers()).map_err(bad_key)?.map(|key| RequestKey {
+            method: "user.UserService/CreateUser",
+            scope: user::email_key(&new.email),
+            key: key.to_owned(),
+            fingerprint: new.fingerprint(),
+        });
         let email = new.email.clone();
         match self.store.queue.write(Write::CreateUser(new, key)).await {
             Ok(outcome) => user_of(outcome),
@@ -60,12 +58,7 @@ impl Users {
 
     /// One user.
     pub(super) async fn get(&self, kind: &str, id: &str) -> Result<User, ConnectError> {
-        let found = self
-            .store
-            .reader
-            .user(id)
-            .await
-            .map_err(|cause| errors::read("get user", &cause))?;
+        let found = self.store.reader.user(id).await.map_err(|cause| errors::read("get user", &cause))?;
         found.ok_or_else(|| errors::not_found(kind, "user", id))
     }
 
@@ -110,11 +103,7 @@ impl Users {
             }
             _ => String::new(),
         };
-        Ok(Page {
-            users: page.users,
-            next,
-            total: i32::try_from(page.total).unwrap_or(i32::MAX),
-        })
+        Ok(Page { users: page.users, next, total: i32::try_from(page.total).unwrap_or(i32::MAX) })
     }
 }
 
@@ -140,10 +129,7 @@ impl<'a> Mask<'a> {
             return if paths.len() == 1 {
                 Ok(Self::All)
             } else {
-                Err(errors::invalid(vec![Problem::new(
-                    "update_mask",
-                    "takes * only alone",
-                )]))
+                Err(errors::invalid(vec![Problem::new("update_mask", "takes * only alone")]))
             };
         }
         if paths.len() > MAX_PATHS {
@@ -154,10 +140,7 @@ impl<'a> Mask<'a> {
             .iter()
             .filter(|path| !known.contains(&path.as_str()))
             .map(|path| {
-                Problem::new(
-                    "update_mask",
-                    format!("names \"{}\", which cannot be changed", short(path)),
-                )
+                Problem::new("update_mask", format!("names \"{}\", which cannot be changed", short(path)))
             })
             .collect();
         validate::refuse(unknown)?;

@@ -77,10 +77,7 @@ impl UserService for UsersV1 {
         request: ServiceRequest<'_, ListUsersRequest>,
     ) -> ServiceResult<ListUsersResponse> {
         validate::check(request.view())?;
-        let page = self
-            .users
-            .list(request.page_size, request.page_token, request.filter)
-            .await?;
+        let page = self.users.list(request.page_size, request.page_token, request.filter).await?;
         Response::ok(ListUsersResponse {
             users: page.users.into_iter().map(to_wire).collect(),
             next_page_token: page.next,
@@ -91,10 +88,5 @@ impl UserService for UsersV1 {
 }
 
 fn to_wire(user: user::User) -> User {
-    User {
-        id: user.id,
-        email: user.email,
-        name: user.name,
-        ..Default::default()
-    }
+    User { id: user.id, email: user.email, name: user.name, ..Default::default() }
 }

@@ -78,10 +78,7 @@ impl UserService for UsersV2 {
         request: ServiceRequest<'_, ListUsersRequest>,
     ) -> ServiceResult<ListUsersResponse> {
         validate::check(request.view())?;
-        let page = self
-            .users
-            .list(request.page_size, request.page_token, request.filter)
-            .await?;
+        let page = self.users.list(request.page_size, request.page_token, request.filter).await?;
         Response::ok(ListUsersResponse {
             users: page.users.into_iter().map(to_wire).collect(),
             next_page_token: page.next,

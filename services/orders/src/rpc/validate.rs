@@ -19,12 +19,7 @@ pub(crate) fn problems(message: &impl Validate) -> Result<Vec<Problem>, ConnectE
         return Err(errors::masked("check the request", &error));
     }
     let mut told = HashSet::new();
-    Ok(error
-        .violations
-        .iter()
-        .map(tell)
-        .filter(|problem| told.insert(problem.field.clone()))
-        .collect())
+    Ok(error.violations.iter().map(tell).filter(|problem| told.insert(problem.field.clone())).collect())
 }
 
 /// Refuses `message` when it breaks a rule.
@@ -34,11 +29,7 @@ pub(crate) fn check(message: &impl Validate) -> Result<(), ConnectError> {
 
 /// Refuses when there are problems.
 pub(crate) fn refuse(problems: Vec<Problem>) -> Result<(), ConnectError> {
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(errors::invalid(problems))
-    }
+    if problems.is_empty() { Ok(()) } else { Err(errors::invalid(problems)) }
 }
 
 /// The rules know numbers and names of rules; a person wants to know what to write instead.
@@ -53,9 +44,7 @@ fn tell(violation: &Violation) -> Problem {
         ("page_size", "int32.gte") => Problem::new(field, "must not be negative"),
         (_, "string.email" | "string.email_empty") => Problem::new(field, user::BAD_EMAIL),
         (_, "string.max_len" | "repeated.max_items") => {
-            let says = message
-                .trim_start_matches("value length ")
-                .trim_start_matches("list ");
+            let says = message.trim_start_matches("value length ").trim_start_matches("list ");
             Problem::new(field, says)
         }
         // A rule with a sentence of its own, or one this table does not know.
@@ -70,28 +59,15 @@ mod tests {
     use crate::proto::user::v1::{CreateUserRequest, ListUsersRequest};
 
     fn sentences(message: &impl Validate) -> Vec<String> {
-        problems(message)
-            .unwrap()
-            .into_iter()
-            .map(|problem| problem.sentence)
-            .collect()
+        problems(message).unwrap().into_iter().map(|problem| problem.sentence).collect()
     }
 
     fn order(items: Vec<OrderItem>) -> CreateOrderRequest {
-        CreateOrderRequest {
-            user_id: "ada".into(),
-            items,
-            ..Default::default()
-        }
+        CreateOrderRequest { user_id: "ada".into(), items, ..Default::default() }
     }
 
     fn item(quantity: i32, price: f64) -> OrderItem {
-        OrderItem {
-            product_id: "p".into(),
-            quantity,
-            price,
-            ..Default::default()
-        }
+        OrderItem { product_id: "p".into(), quantity, price, ..Default::default() }
     }
 
     #[test]
@@ -115,30 +91,12 @@ mod tests {
         check(item(0, 1.0), "items[0].quantity must be from 1 to 10000");
         check(item(10_001, 1.0), "items[0].quantity must be from 1 to 10000");
         check(item(1, -0.01), "items[0].price must be from 0 to 1000000000000");
+        check(item(1, 1e12 + 1.0), "items[0].price must be from 0 to 1000000000000");
+        check(item(1, f64::NAN), "items[0].price must be from 0 to 1000000000000");
+        check(item(1, f64::INFINITY), "items[0].price must be from 0 to 1000000000000");
+        check(OrderItem { product_id: String::new(), ..item(1, 1.0) }, "items[0].product_id is required");
         check(
-            item(1, 1e12 + 1.0),
-            "items[0].price must be from 0 to 1000000000000",
-        );
-        check(
-            item(1, f64::NAN),
-            "items[0].price must be from 0 to 1000000000000",
-        );
-        check(
-            item(1, f64::INFINITY),
-            "items[0].price must be from 0 to 1000000000000",
-        );
-        check(
-            OrderItem {
-                product_id: String::new(),
-                ..item(1, 1.0)
-            },
-            "items[0].product_id is required",
-        );
-        check(
-            OrderItem {
-                product_id: "p".repeat(129),
-                ..item(1, 1.0)
-            },
+            OrderItem { product_id: "p".repeat(129), ..item(1, 1.0) },
             "items[0].product_id must be at most 128 characters",
         );
         assert_eq!(
@@ -149,26 +107,13 @@ mod tests {
 
     #[test]
     fn the_rules_of_users_are_told_too() {
-        assert_eq!(
-            sentences(&CreateUserRequest::default()),
-            ["email is required", "name is required"]
-        );
-        let wrong = CreateUserRequest {
-            email: "ada".into(),
-            name: "a".repeat(257),
-            ..Default::default()
-        };
+        assert_eq!(sentences(&CreateUserRequest::default()), ["email is required", "name is required"]);
+        let wrong = CreateUserRequest { email: "ada".into(), name: "a".repeat(257), ..Default::default() };
         assert_eq!(
             sentences(&wrong),
-            [
-                "email must be an e-mail address",
-                "name must be at most 256 characters"
-            ]
+            ["email must be an e-mail address", "name must be at most 256 characters"]
         );
-        let page = ListUsersRequest {
-            page_size: -1,
-            ..Default::default()
-        };
+        let page = ListUsersRequest { page_size: -1, ..Default::default() };
         assert_eq!(sentences(&page), ["page_size must not be negative"]);
     }
 }

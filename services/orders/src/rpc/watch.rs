@@ -27,13 +27,8 @@ pub(super) async fn updates(
         .watch(id)
         .map_err(|_| errors::exhausted("TOO_MANY_WATCHERS", "too many orders are being watched"))?;
     let now = latest(&store.reader, id).await?;
-    let watch = Watch {
-        id: id.to_owned(),
-        reader: store.reader.clone(),
-        watching,
-        draining,
-        next: Next::Send(now),
-    };
+    let watch =
+        Watch { id: id.to_owned(), reader: store.reader.clone(), watching, draining, next: Next::Send(now) };
     Ok(stream::try_unfold(watch, Watch::step))
 }
 
@@ -94,9 +89,6 @@ impl Watch {
 }
 
 async fn latest(reader: &Reader, id: &str) -> Result<Arc<Order>, ConnectError> {
-    let found = reader
-        .order(id)
-        .await
-        .map_err(|cause| errors::read("watch order", &cause))?;
+    let found = reader.order(id).await.map_err(|cause| errors::read("watch order", &cause))?;
     found.map(Arc::new).ok_or_else(|| orders::unknown_order(id))
 }

@@ -53,10 +53,7 @@ impl Database {
     /// The SQLite file at `path`. It is created when it does not exist; its directory must.
     #[must_use]
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            busy_timeout: Duration::from_secs(5),
-        }
+        Self { path: path.into(), busy_timeout: Duration::from_secs(5) }
     }
 
     /// How long a statement waits while another program, such as a backup, holds the file. Default 5 s:
@@ -86,9 +83,7 @@ impl Database {
     /// Options of the one connection that writes. FULL: a commit is on disk before anybody hears of it. A file that
     /// disappears under a running service is not replaced by an empty one.
     pub(super) fn writer_options(&self) -> SqliteConnectOptions {
-        self.options()
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+        self.options().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
     }
 
     fn reader_pool(&self) -> SqlitePool {
@@ -108,9 +103,8 @@ impl FromStr for Database {
 
     /// Reads `sqlite:PATH` (also `sqlite://PATH`).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let path = text
-            .strip_prefix("sqlite:")
-            .ok_or_else(|| DatabaseSettingError::UnknownKind(text.to_owned()))?;
+        let path =
+            text.strip_prefix("sqlite:").ok_or_else(|| DatabaseSettingError::UnknownKind(text.to_owned()))?;
         let path = path.strip_prefix("//").unwrap_or(path);
         if path.is_empty() || path.ends_with('/') || path == ":memory:" {
             return Err(DatabaseSettingError::NoPath(text.to_owned()));
@@ -176,33 +170,16 @@ pub(crate) async fn open(database: &Database, reports: Reports) -> Result<(Store
     connection.clear_cached_statements().await.map_err(fail)?;
 
     let watchers = Watchers::default();
-    let (queue, writer) = Writer::start(
-        database.clone(),
-        connection,
-        lock,
-        identifiers,
-        watchers.clone(),
-        reports,
-    );
+    let (queue, writer) =
+        Writer::start(database.clone(), connection, lock, identifiers, watchers.clone(), reports);
     let reader = Reader::new(database.reader_pool());
-    Ok((
-        Store {
-            reader,
-            queue,
-            watchers,
-            tokens,
-        },
-        writer,
-    ))
+    Ok((Store { reader, queue, watchers, tokens }, writer))
 }
 
 /// Holds `PATH.lock` for as long as the writer lives; of a link, that of the file behind it. The kernel lets go of it
 /// however the process ends.
 fn lock(path: &Path) -> Result<File, OpenError> {
-    let unwritable = |cause| OpenError::Unwritable {
-        path: path.to_owned(),
-        cause,
-    };
+    let unwritable = |cause| OpenError::Unwritable { path: path.to_owned(), cause };
     if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
         return Err(OpenError::NotADatabase(path.to_owned()));
     }
@@ -231,16 +208,9 @@ async fn refuse_strangers(database: &Database) -> Result<(), OpenError> {
     let mut connection = options.connect().await.map_err(fail)?;
     let query = "SELECT COUNT(*), COALESCE(SUM(name = '_sqlx_migrations'), 0) \
                  FROM sqlite_master WHERE type = 'table'";
-    let (tables, ours): (i64, i64) = sqlx::query_as(query)
-        .fetch_one(&mut connection)
-        .await
-        .map_err(fail)?;
+    let (tables, ours): (i64, i64) = sqlx::query_as(query).fetch_one(&mut connection).await.map_err(fail)?;
     connection.close().await.map_err(fail)?;
-    if tables > 0 && ours == 0 {
-        Err(OpenError::NotADatabase(database.path.clone()))
-    } else {
-        Ok(())
-    }
+    if tables > 0 && ours == 0 { Err(OpenError::NotADatabase(database.path.clone())) } else { Ok(()) }
 }
 
 async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
@@ -254,10 +224,7 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), O
         Err(MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) => {
             Err(explain(path, cause))
         }
-        Err(other) => Err(OpenError::Failed {
-            path: path.to_owned(),
-            cause: other.into(),
-        }),
+        Err(other) => Err(OpenError::Failed { path: path.to_owned(), cause: other.into() }),
     }
 }
 
@@ -279,9 +246,7 @@ async fn token_key(connection: &mut SqliteConnection) -> Result<TokenKey, sqlx::
         .await?;
     let mut secret = [0; 32];
     if text.len() != 2 * secret.len() {
-        return Err(sqlx::Error::Decode(
-            "the page_token_key has a wrong length".into(),
-        ));
+        return Err(sqlx::Error::Decode("the page_token_key has a wrong length".into()));
     }
     for (byte, pair) in secret.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
         let pair = std::str::from_utf8(pair).unwrap_or_default();
@@ -295,14 +260,8 @@ fn explain(path: &Path, cause: sqlx::Error) -> OpenError {
     let path = path.to_owned();
     match sqlite::verdict(&cause) {
         Verdict::NotADatabase => OpenError::NotADatabase(path),
-        Verdict::ReadOnly => OpenError::Unwritable {
-            path,
-            cause: io::ErrorKind::PermissionDenied.into(),
-        },
-        Verdict::Unwell | Verdict::Statement => OpenError::Failed {
-            path,
-            cause: cause.into(),
-        },
+        Verdict::ReadOnly => OpenError::Unwritable { path, cause: io::ErrorKind::PermissionDenied.into() },
+        Verdict::Unwell | Verdict::Statement => OpenError::Failed { path, cause: cause.into() },
     }
 }
 
@@ -324,10 +283,7 @@ mod tests {
             assert_eq!(text.parse::<Database>().unwrap_err().to_string(), expected);
         };
         check("orders.db", "\"orders.db\" is not a database: write sqlite:PATH");
-        check(
-            "postgres://db/orders",
-            "\"postgres://db/orders\" is not a database: write sqlite:PATH",
-        );
+        check("postgres://db/orders", "\"postgres://db/orders\" is not a database: write sqlite:PATH");
         for text in ["sqlite:", "sqlite::memory:", "sqlite:/data/"] {
             let error = text.parse::<Database>().unwrap_err();
             assert!(matches!(error, DatabaseSettingError::NoPath(_)), "{text}");

@@ -142,11 +142,7 @@ pub(super) async fn fill_items(
 
     let mut by_order: HashMap<String, Vec<Item>> = HashMap::new();
     for (order_id, product_id, quantity, price) in rows {
-        let item = Item {
-            product_id,
-            quantity,
-            price: decode(&price)?,
-        };
+        let item = Item { product_id, quantity, price: decode(&price)? };
         by_order.entry(order_id).or_default().push(item);
     }
     for order in orders {
@@ -175,6 +171,5 @@ pub(super) fn decode<T>(text: &str) -> Result<T, sqlx::Error>
 where
     T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
-    text.parse()
-        .map_err(|cause: T::Err| sqlx::Error::Decode(cause.into()))
+    text.parse().map_err(|cause: T::Err| sqlx::Error::Decode(cause.into()))
 }

@@ -24,10 +24,7 @@ pub(super) fn verdict(cause: &sqlx::Error) -> Verdict {
         };
     };
     // The low byte is the kind, the rest is detail.
-    let code = error
-        .code()
-        .and_then(|code| code.parse::<u32>().ok())
-        .map(|code| code & 0xff);
+    let code = error.code().and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
     match code {
         // SQLITE_NOTADB
         Some(26) => Verdict::NotADatabase,

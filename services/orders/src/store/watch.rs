@@ -54,15 +54,8 @@ impl Watchers {
             return Err(TooManyWatchers);
         }
         rings.watchers += 1;
-        let ring = rings
-            .by_order
-            .entry(id.to_owned())
-            .or_insert_with(|| broadcast::channel(RING).0);
-        Ok(Watching {
-            changes: ring.subscribe(),
-            id: id.to_owned(),
-            watchers: self.clone(),
-        })
+        let ring = rings.by_order.entry(id.to_owned()).or_insert_with(|| broadcast::channel(RING).0);
+        Ok(Watching { changes: ring.subscribe(), id: id.to_owned(), watchers: self.clone() })
     }
 
     /// Tells the watchers of `order`, if it has any. Never waits.
@@ -107,11 +100,7 @@ impl Drop for Watching {
         let mut rings = self.watchers.lock();
         rings.watchers -= 1;
         // Watchers come and go only under the lock, so one receiver is this one.
-        if rings
-            .by_order
-            .get(&self.id)
-            .is_some_and(|ring| ring.receiver_count() == 1)
-        {
+        if rings.by_order.get(&self.id).is_some_and(|ring| ring.receiver_count() == 1) {
             rings.by_order.remove(&self.id);
         }
     }
@@ -176,9 +165,7 @@ mod tests {
     #[test]
     fn watchers_are_bounded() {
         let watchers = Watchers::default();
-        let all: Vec<_> = (0..MAX_WATCHERS)
-            .map(|n| watchers.watch(&n.to_string()).unwrap())
-            .collect();
+        let all: Vec<_> = (0..MAX_WATCHERS).map(|n| watchers.watch(&n.to_string()).unwrap()).collect();
         assert_eq!(watchers.watch("one more").unwrap_err(), TooManyWatchers);
         drop(all);
         watchers.watch("one more").unwrap();

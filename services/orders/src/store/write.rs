@@ -101,11 +101,7 @@ impl Identifiers {
             let (seconds, nanos) = time.to_unix();
             let next = Duration::new(seconds, nanos) + Duration::from_millis(1);
             // The context never goes back behind a time it has seen.
-            Uuid::new_v7(Timestamp::from_unix(
-                &context,
-                next.as_secs(),
-                next.subsec_nanos(),
-            ));
+            Uuid::new_v7(Timestamp::from_unix(&context, next.as_secs(), next.subsec_nanos()));
         }
         Self { context }
     }
@@ -113,11 +109,7 @@ impl Identifiers {
     /// The next identifier; its creation takes the time `now`.
     pub(super) fn next(&self, now: Micros) -> Uuid {
         let (seconds, nanos) = now.split();
-        Uuid::new_v7(Timestamp::from_unix(
-            &self.context,
-            u64::try_from(seconds).unwrap_or(0),
-            nanos,
-        ))
+        Uuid::new_v7(Timestamp::from_unix(&self.context, u64::try_from(seconds).unwrap_or(0), nanos))
     }
 }
 
@@ -145,9 +137,7 @@ async fn create_order(
     now: Micros,
 ) -> Result<Outcome, Failure> {
     if let Some(known) = known(connection, key.as_ref()).await? {
-        let order = orders::find(connection, &known)
-            .await?
-            .ok_or(Rejection::NotFound)?;
+        let order = orders::find(connection, &known).await?.ok_or(Rejection::NotFound)?;
         return Ok(Outcome::OrderKnown(Arc::new(order)));
     }
     let order = orders::insert(connection, id, new, now).await?;
@@ -165,11 +155,7 @@ async fn move_order(
 ) -> Result<Outcome, Failure> {
     let mut order = orders::find(connection, id).await?.ok_or(Rejection::NotFound)?;
     if !order.status.may_become(to) {
-        return Err(Rejection::NoSuchStep {
-            from: order.status,
-            to,
-        }
-        .into());
+        return Err(Rejection::NoSuchStep { from: order.status, to }.into());
     }
     order.status = to;
     order.version += 1;
@@ -186,9 +172,7 @@ async fn create_user(
     now: Micros,
 ) -> Result<Outcome, Failure> {
     if let Some(known) = known(connection, key.as_ref()).await? {
-        let user = users::find(connection, &known)
-            .await?
-            .ok_or(Rejection::NotFound)?;
+        let user = users::find(connection, &known).await?.ok_or(Rejection::NotFound)?;
         return Ok(Outcome::UserKnown(user));
     }
     if users::email_is_taken(connection, &new.email, "").await? {
@@ -206,9 +190,7 @@ async fn update_user(
     patch: UserPatch,
     now: Micros,
 ) -> Result<Outcome, Failure> {
-    let user = users::find(connection, &patch.id)
-        .await?
-        .ok_or(Rejection::NotFound)?;
+    let user = users::find(connection, &patch.id).await?.ok_or(Rejection::NotFound)?;
     if let Some(email) = &patch.email
         && users::email_is_taken(connection, email, &user.id).await?
     {

@@ -65,10 +65,7 @@ impl WriteQueue {
     /// later, the write happens and nobody hears of it: that is what `idempotency-key` is for.
     pub(crate) async fn write(&self, write: Write) -> Result<Outcome, WriteError> {
         let (answer, answered) = oneshot::channel();
-        self.jobs
-            .send(Job { write, answer })
-            .await
-            .map_err(|_| WriteError::Closed)?;
+        self.jobs.send(Job { write, answer }).await.map_err(|_| WriteError::Closed)?;
         answered.await.unwrap_or(Err(WriteError::Closed))
     }
 }
@@ -281,11 +278,7 @@ async fn run(connection: &mut SqliteConnection, statement: &'static str) -> Resu
 }
 
 async fn next_probe(is_down: bool) {
-    if is_down {
-        tokio::time::sleep(PROBE_EVERY).await
-    } else {
-        pending().await
-    }
+    if is_down { tokio::time::sleep(PROBE_EVERY).await } else { pending().await }
 }
 
 /// Nobody listens any more when the call was cancelled; that is no error.

@@ -45,10 +45,7 @@ async fn victim() {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let options = key(&format!("key-{number}"));
-            let order = client
-                .create_order_with_options(request("ada", &[(1, 1.0)]), options)
-                .await
-                .unwrap();
+            let order = client.create_order_with_options(request("ada", &[(1, 1.0)]), options).await.unwrap();
             println!("answered {number} {}", order.into_owned().id);
         }
     };
@@ -70,10 +67,7 @@ async fn a_killed_process_loses_no_answered_order_and_a_retry_makes_no_second_on
     let mut answered: Vec<(usize, String)> = Vec::new();
     for line in lines {
         let line = line.unwrap();
-        let mut words = line
-            .split_whitespace()
-            .skip_while(|word| *word != "answered")
-            .skip(1);
+        let mut words = line.split_whitespace().skip_while(|word| *word != "answered").skip(1);
         if let (Some(number), Some(id)) = (words.next(), words.next()) {
             answered.push((number.parse().unwrap(), id.to_owned()));
         }
@@ -82,25 +76,15 @@ async fn a_killed_process_loses_no_answered_order_and_a_retry_makes_no_second_on
         }
     }
     victim.wait().unwrap();
-    assert!(
-        answered.len() >= ENOUGH,
-        "the victim ended by itself after {}",
-        answered.len()
-    );
+    assert!(answered.len() >= ENOUGH, "the victim ended by itself after {}", answered.len());
 
     let (app, created) = open(&path).await;
     let client = client(&app);
     for (number, id) in &answered {
-        let get = GetOrderRequest {
-            order_id: id.clone(),
-            ..Default::default()
-        };
+        let get = GetOrderRequest { order_id: id.clone(), ..Default::default() };
         client.get_order(get).await.expect("an answered order is there");
         let options = key(&format!("key-{number}"));
-        let again = client
-            .create_order_with_options(request("ada", &[(1, 1.0)]), options)
-            .await
-            .unwrap();
+        let again = client.create_order_with_options(request("ada", &[(1, 1.0)]), options).await.unwrap();
         assert_eq!(again.into_owned().id, *id);
     }
     assert_eq!(created.value(), 0);

@@ -12,12 +12,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use crate::world::{World, request};
 
 async fn raw(database: &Database) -> SqliteConnection {
-    SqliteConnectOptions::new()
-        .filename(database.path())
-        .create_if_missing(true)
-        .connect()
-        .await
-        .unwrap()
+    SqliteConnectOptions::new().filename(database.path()).create_if_missing(true).connect().await.unwrap()
 }
 
 async fn open(database: &Database) -> Result<App, OpenError> {
@@ -41,28 +36,12 @@ async fn a_database_that_fails_is_masked_reported_and_recovered_from() {
     assert_eq!(world.health.readiness(), Ok(()));
 
     let mut intruder = raw(&world.database()).await;
-    sqlx::query("BEGIN IMMEDIATE")
-        .execute(&mut intruder)
-        .await
-        .unwrap();
-    let error = world
-        .orders()
-        .create_order(request("ada", &[(1, 1.0)]))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (error.code, error.message.as_deref()),
-        (ErrorCode::Internal, Some("failed to create order"))
-    );
-    assert_eq!(
-        world.health.readiness(),
-        Err(vec!["database: the database failed to write".to_owned()])
-    );
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut intruder).await.unwrap();
+    let error = world.orders().create_order(request("ada", &[(1, 1.0)])).await.unwrap_err();
+    assert_eq!((error.code, error.message.as_deref()), (ErrorCode::Internal, Some("failed to create order")));
+    assert_eq!(world.health.readiness(), Err(vec!["database: the database failed to write".to_owned()]));
     // Reads go on.
-    let get = GetOrderRequest {
-        order_id: kept.id.clone(),
-        ..Default::default()
-    };
+    let get = GetOrderRequest { order_id: kept.id.clone(), ..Default::default() };
     world.orders().get_order(get).await.unwrap();
 
     sqlx::query("ROLLBACK").execute(&mut intruder).await.unwrap();
@@ -82,15 +61,8 @@ async fn a_database_that_fails_is_masked_reported_and_recovered_from() {
 async fn the_first_write_that_succeeds_reports_the_database_up() {
     let world = World::new().await;
     let mut intruder = raw(&world.database()).await;
-    sqlx::query("BEGIN IMMEDIATE")
-        .execute(&mut intruder)
-        .await
-        .unwrap();
-    world
-        .orders()
-        .create_order(request("ada", &[(1, 1.0)]))
-        .await
-        .unwrap_err();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut intruder).await.unwrap();
+    world.orders().create_order(request("ada", &[(1, 1.0)])).await.unwrap_err();
     sqlx::query("ROLLBACK").execute(&mut intruder).await.unwrap();
     world.an_order().await;
     assert_eq!(world.health.readiness(), Ok(()));
@@ -100,10 +72,7 @@ async fn the_first_write_that_succeeds_reports_the_database_up() {
 async fn a_write_that_fails_leaves_the_others_of_its_commit_alone() {
     let world = World::new().await;
     let mut intruder = raw(&world.database()).await;
-    sqlx::query("DROP TABLE order_items")
-        .execute(&mut intruder)
-        .await
-        .unwrap();
+    sqlx::query("DROP TABLE order_items").execute(&mut intruder).await.unwrap();
     let (orders, users) = (world.orders(), world.users_v1());
     let user = |n: i32| CreateUserRequest {
         email: format!("ada{n}@example.com"),
@@ -113,21 +82,12 @@ async fn a_write_that_fails_leaves_the_others_of_its_commit_alone() {
     let failing = join_all((0..20).map(|_| orders.create_order(request("ada", &[(1, 1.0)]))));
     let working = join_all((0..20).map(|n| users.create_user(user(n))));
     let (failed, worked) = tokio::join!(failing, working);
-    assert!(
-        failed
-            .into_iter()
-            .all(|result| result.unwrap_err().code == ErrorCode::Internal)
-    );
+    assert!(failed.into_iter().all(|result| result.unwrap_err().code == ErrorCode::Internal));
     assert!(worked.iter().all(Result::is_ok));
-    let (rows,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM orders")
-        .fetch_one(&mut intruder)
-        .await
-        .unwrap();
+    let (rows,): (i64,) =
+        sqlx::query_as("SELECT COUNT(*) FROM orders").fetch_one(&mut intruder).await.unwrap();
     assert_eq!(rows, 0, "an order without its items is undone");
-    assert_eq!(
-        (world.orders_created.value(), world.users_created.value()),
-        (0, 20)
-    );
+    assert_eq!((world.orders_created.value(), world.users_created.value()), (0, 20));
     assert_eq!(world.health.readiness(), Ok(()));
 }
 
@@ -143,15 +103,8 @@ async fn closing_finishes_what_is_queued_and_refuses_the_rest() {
     for refused in created.into_iter().filter_map(Result::err) {
         assert_eq!(refused.code, ErrorCode::Unavailable, "{refused:?}");
     }
-    assert_eq!(
-        world.orders_created.value(),
-        answered as u64,
-        "answered is written, and the other way round"
-    );
-    let error = client
-        .create_order(request("ada", &[(1, 1.0)]))
-        .await
-        .unwrap_err();
+    assert_eq!(world.orders_created.value(), answered as u64, "answered is written, and the other way round");
+    let error = client.create_order(request("ada", &[(1, 1.0)])).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unavailable);
     assert!(world.health.readiness().is_err());
 }
@@ -160,17 +113,11 @@ async fn closing_finishes_what_is_queued_and_refuses_the_rest() {
 async fn a_closed_database_is_one_file_and_its_lock() {
     let mut world = World::new().await;
     let id = world.an_order().await.id;
-    let get = GetOrderRequest {
-        order_id: id,
-        ..Default::default()
-    };
+    let get = GetOrderRequest { order_id: id, ..Default::default() };
     world.orders().get_order(get).await.unwrap();
     world.close().await;
     let dir = world.database().path().parent().unwrap().to_owned();
-    let mut left: Vec<_> = std::fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let mut left: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["orders.db", "orders.db.lock"]);
 }
@@ -179,10 +126,7 @@ async fn a_closed_database_is_one_file_and_its_lock() {
 async fn a_database_has_one_owner_at_a_time() {
     let mut world = World::new().await;
     let database = world.database();
-    let expected = format!(
-        "the database {} is in use by another process",
-        database.path().display()
-    );
+    let expected = format!("the database {} is in use by another process", database.path().display());
     assert_eq!(refusal(&database).await, expected);
     world.close().await;
     open(&database).await.unwrap().close().await;
@@ -195,11 +139,7 @@ async fn a_link_to_a_database_is_that_database() {
     let file = world.database().path().to_owned();
     let link = Database::sqlite(file.with_file_name("link.db"));
     std::os::unix::fs::symlink(&file, link.path()).unwrap();
-    assert!(
-        refusal(&link)
-            .await
-            .ends_with("link.db is in use by another process")
-    );
+    assert!(refusal(&link).await.ends_with("link.db is in use by another process"));
     world.close().await;
     open(&link).await.unwrap().close().await;
 }
@@ -223,11 +163,8 @@ async fn a_directory_that_cannot_be_written_is_one_sentence() {
 async fn a_file_of_somebody_else_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let notes = dir.path().join("notes.txt");
-    std::fs::write(
-        &notes,
-        "my notes, which are long enough to have the size of a header ".repeat(20),
-    )
-    .unwrap();
+    std::fs::write(&notes, "my notes, which are long enough to have the size of a header ".repeat(20))
+        .unwrap();
     let expected = |path: &std::path::Path| format!("{} is not a database of this program", path.display());
     assert_eq!(refusal(&Database::sqlite(&notes)).await, expected(&notes));
     assert!(std::fs::read_to_string(&notes).unwrap().starts_with("my notes"));
@@ -235,17 +172,11 @@ async fn a_file_of_somebody_else_is_left_alone() {
 
     let other = Database::sqlite(dir.path().join("other.db"));
     let mut connection = raw(&other).await;
-    sqlx::query("CREATE TABLE songs (title TEXT)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    sqlx::query("CREATE TABLE songs (title TEXT)").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let before = std::fs::read(other.path()).unwrap();
     assert_eq!(refusal(&other).await, expected(other.path()));
-    assert!(
-        std::fs::read(other.path()).unwrap() == before,
-        "not even its mode"
-    );
+    assert!(std::fs::read(other.path()).unwrap() == before, "not even its mode");
 }
 
 #[tokio::test]

@@ -24,13 +24,8 @@ async fn page(world: &World, request: ListOrdersRequest) -> Page {
     while let Some(order) = stream.message::<Order>().await.unwrap() {
         orders.push(order.to_owned_message());
     }
-    let next = stream
-        .trailers()
-        .and_then(|trailers| trailers.get("next-page-token"));
-    Page {
-        orders,
-        next: next.map(|token| token.to_str().unwrap().to_owned()),
-    }
+    let next = stream.trailers().and_then(|trailers| trailers.get("next-page-token"));
+    Page { orders, next: next.map(|token| token.to_str().unwrap().to_owned()) }
 }
 
 async fn refused(world: &World, request: ListOrdersRequest) -> Vec<(String, String)> {
@@ -42,11 +37,7 @@ async fn refused(world: &World, request: ListOrdersRequest) -> Vec<(String, Stri
 
 async fn some_orders(world: &World, user: &str, count: i32) {
     for number in 1..=count {
-        world
-            .orders()
-            .create_order(request(user, &[(number, 1.0), (1, 0.5)]))
-            .await
-            .unwrap();
+        world.orders().create_order(request(user, &[(number, 1.0), (1, 0.5)])).await.unwrap();
     }
 }
 
@@ -80,11 +71,7 @@ async fn sizes_have_a_default_and_a_cap_and_the_last_page_has_no_token() {
     some_orders(&world, "ada", 101).await;
     let check = async |size, expected, more| {
         let page = page(&world, ask("ada", size, "")).await;
-        assert_eq!(
-            (page.orders.len(), page.next.is_some()),
-            (expected, more),
-            "{size}"
-        );
+        assert_eq!((page.orders.len(), page.next.is_some()), (expected, more), "{size}");
     };
     check(0, 50, true).await;
     check(1, 1, true).await;
@@ -108,11 +95,7 @@ async fn a_new_order_is_the_newest_also_after_the_clock_was_set_back() {
         .await
         .unwrap();
     for update in ["UPDATE orders SET id = ?", "UPDATE order_items SET order_id = ?"] {
-        sqlx::query(update)
-            .bind(&future)
-            .execute(&mut file)
-            .await
-            .unwrap();
+        sqlx::query(update).bind(&future).execute(&mut file).await.unwrap();
     }
     file.close().await.unwrap();
     world.restart().await;
@@ -149,25 +132,16 @@ async fn a_token_is_for_one_list_one_filter_and_one_database() {
     world.restart().await;
     assert_eq!(numbers(&page(&world, ask("ada", 5, &token)).await), [2, 1]);
 
-    let expected = [(
-        "page_token".to_owned(),
-        "page_token is not valid for this request".to_owned(),
-    )];
+    let expected = [("page_token".to_owned(), "page_token is not valid for this request".to_owned())];
     assert_eq!(refused(&world, ask("bob", 1, &token)).await, expected);
     assert_eq!(refused(&world, ask("", 1, &token)).await, expected);
     assert_eq!(refused(&world, ask("ada", 1, "AAAA")).await, expected);
-    assert_eq!(
-        refused(&World::new().await, ask("ada", 1, &token)).await,
-        expected
-    );
+    assert_eq!(refused(&World::new().await, ask("ada", 1, &token)).await, expected);
 }
 
 #[tokio::test]
 async fn a_negative_page_size_is_refused() {
     let world = World::new().await;
-    let expected = [(
-        "page_size".to_owned(),
-        "page_size must not be negative".to_owned(),
-    )];
+    let expected = [("page_size".to_owned(), "page_size must not be negative".to_owned())];
     assert_eq!(refused(&world, ask("ada", -1, "")).await, expected);
 }

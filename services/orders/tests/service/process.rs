@@ -4,23 +4,14 @@ use orders::proto::ecommerce::v1::{OrderStatus, ProcessOrderRequest, ProcessOrde
 use crate::world::World;
 
 fn step(id: &str, status: OrderStatus) -> ProcessOrderRequest {
-    ProcessOrderRequest {
-        order_id: id.into(),
-        new_status: status.into(),
-        ..Default::default()
-    }
+    ProcessOrderRequest { order_id: id.into(), new_status: status.into(), ..Default::default() }
 }
 
 /// Sends one request and expects it to succeed.
 pub(crate) async fn move_to(world: &World, id: &str, status: OrderStatus) {
     let mut stream = world.orders().process_orders().await.unwrap();
     stream.send(step(id, status)).await.unwrap();
-    let answer = stream
-        .message::<ProcessOrderResponse>()
-        .await
-        .unwrap()
-        .unwrap()
-        .to_owned_message();
+    let answer = stream.message::<ProcessOrderResponse>().await.unwrap().unwrap().to_owned_message();
     assert!(answer.success, "{answer:?}");
     stream.close_send();
     assert!(stream.message::<ProcessOrderResponse>().await.unwrap().is_none());
@@ -32,43 +23,20 @@ async fn each_request_is_answered_in_order_while_the_stream_is_open() {
     let id = world.an_order().await.id;
     let mut stream = world.orders().process_orders().await.unwrap();
     let steps = [
-        (
-            OrderStatus::Shipped,
-            "an order that is PENDING cannot become SHIPPED",
-        ),
+        (OrderStatus::Shipped, "an order that is PENDING cannot become SHIPPED"),
         (OrderStatus::Confirmed, ""),
-        (
-            OrderStatus::Confirmed,
-            "an order that is CONFIRMED cannot become CONFIRMED",
-        ),
+        (OrderStatus::Confirmed, "an order that is CONFIRMED cannot become CONFIRMED"),
         (OrderStatus::Shipped, ""),
-        (
-            OrderStatus::Cancelled,
-            "an order that is SHIPPED cannot become CANCELLED",
-        ),
+        (OrderStatus::Cancelled, "an order that is SHIPPED cannot become CANCELLED"),
         (OrderStatus::Delivered, ""),
-        (
-            OrderStatus::Pending,
-            "an order that is DELIVERED cannot become PENDING",
-        ),
-        (
-            OrderStatus::Unspecified,
-            "new_status is not a status an order can have",
-        ),
+        (OrderStatus::Pending, "an order that is DELIVERED cannot become PENDING"),
+        (OrderStatus::Unspecified, "new_status is not a status an order can have"),
     ];
     for (status, sentence) in steps {
         stream.send(step(&id, status)).await.unwrap();
-        let answer = stream
-            .message::<ProcessOrderResponse>()
-            .await
-            .unwrap()
-            .unwrap()
-            .to_owned_message();
+        let answer = stream.message::<ProcessOrderResponse>().await.unwrap().unwrap().to_owned_message();
         assert_eq!(answer.order_id, id);
-        assert_eq!(
-            (answer.success, answer.error_message.as_str()),
-            (sentence.is_empty(), sentence)
-        );
+        assert_eq!((answer.success, answer.error_message.as_str()), (sentence.is_empty(), sentence));
     }
     stream.close_send();
     assert!(stream.message::<ProcessOrderResponse>().await.unwrap().is_none());
@@ -80,15 +48,9 @@ async fn a_bad_request_does_not_end_the_stream() {
     let id = world.an_order().await.id;
     let mut stream = world.orders().process_orders().await.unwrap();
     let expected = [
-        (
-            step("nowhere", OrderStatus::Confirmed),
-            "the order does not exist",
-        ),
+        (step("nowhere", OrderStatus::Confirmed), "the order does not exist"),
         (step("", OrderStatus::Confirmed), "order_id is required"),
-        (
-            step(&"x".repeat(129), OrderStatus::Confirmed),
-            "order_id must be at most 128 characters",
-        ),
+        (step(&"x".repeat(129), OrderStatus::Confirmed), "order_id must be at most 128 characters"),
         (
             ProcessOrderRequest {
                 order_id: id.clone(),
@@ -105,12 +67,7 @@ async fn a_bad_request_does_not_end_the_stream() {
     }
     stream.close_send();
     for (_, sentence) in &expected {
-        let answer = stream
-            .message::<ProcessOrderResponse>()
-            .await
-            .unwrap()
-            .unwrap()
-            .to_owned_message();
+        let answer = stream.message::<ProcessOrderResponse>().await.unwrap().unwrap().to_owned_message();
         assert_eq!(answer.error_message, *sentence);
     }
     assert!(stream.message::<ProcessOrderResponse>().await.unwrap().is_none());
@@ -122,15 +79,7 @@ async fn a_drain_ends_an_idle_stream() {
     let id = world.an_order().await.id;
     let mut stream = world.orders().process_orders().await.unwrap();
     stream.send(step(&id, OrderStatus::Confirmed)).await.unwrap();
-    assert!(
-        stream
-            .message::<ProcessOrderResponse>()
-            .await
-            .unwrap()
-            .unwrap()
-            .to_owned_message()
-            .success
-    );
+    assert!(stream.message::<ProcessOrderResponse>().await.unwrap().unwrap().to_owned_message().success);
     world.drain();
     let error = stream.message::<ProcessOrderResponse>().await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unavailable);

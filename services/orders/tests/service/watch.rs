@@ -9,19 +9,12 @@ use crate::world::{World, resource};
 type Updates = ServerStream<connectrpc::ConnectRpcBody, OrderUpdateView<'static>>;
 
 async fn watch(world: &World, id: &str) -> Updates {
-    let request = WatchOrderRequest {
-        order_id: id.into(),
-        ..Default::default()
-    };
+    let request = WatchOrderRequest { order_id: id.into(), ..Default::default() };
     world.orders().watch_order(request).await.unwrap()
 }
 
 async fn next(updates: &mut Updates) -> Option<OrderStatus> {
-    let update = updates
-        .message::<OrderUpdate>()
-        .await
-        .unwrap()?
-        .to_owned_message();
+    let update = updates.message::<OrderUpdate>().await.unwrap()?.to_owned_message();
     assert!(update.updated_at.is_set());
     update.order.as_option().unwrap().status.as_known()
 }
@@ -32,11 +25,7 @@ async fn a_watcher_sees_the_state_then_every_change_and_the_end() {
     let id = world.an_order().await.id;
     let mut updates = watch(&world, &id).await;
     assert_eq!(next(&mut updates).await, Some(OrderStatus::Pending));
-    for status in [
-        OrderStatus::Confirmed,
-        OrderStatus::Shipped,
-        OrderStatus::Delivered,
-    ] {
+    for status in [OrderStatus::Confirmed, OrderStatus::Shipped, OrderStatus::Delivered] {
         move_to(&world, &id, status).await;
     }
     assert_eq!(next(&mut updates).await, Some(OrderStatus::Confirmed));
@@ -88,10 +77,7 @@ async fn watchers_do_not_disturb_each_other() {
 #[tokio::test]
 async fn an_unknown_order_cannot_be_watched() {
     let world = World::new().await;
-    let request = WatchOrderRequest {
-        order_id: "nowhere".into(),
-        ..Default::default()
-    };
+    let request = WatchOrderRequest { order_id: "nowhere".into(), ..Default::default() };
     let error = match world.orders().watch_order(request).await {
         Err(error) => error,
         Ok(mut updates) => updates.message::<OrderUpdate>().await.unwrap_err(),

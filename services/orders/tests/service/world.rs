@@ -104,11 +104,7 @@ impl World {
 
     /// Creates an order of one item.
     pub(crate) async fn an_order(&self) -> Order {
-        self.orders()
-            .create_order(request("ada", &[(1, 9.99)]))
-            .await
-            .unwrap()
-            .into_owned()
+        self.orders().create_order(request("ada", &[(1, 9.99)])).await.unwrap().into_owned()
     }
 }
 
@@ -123,11 +119,7 @@ pub(crate) fn request(user: &str, items: &[(i32, f64)]) -> CreateOrderRequest {
         price: *price,
         ..Default::default()
     });
-    CreateOrderRequest {
-        user_id: user.into(),
-        items: items.collect(),
-        ..Default::default()
-    }
+    CreateOrderRequest { user_id: user.into(), items: items.collect(), ..Default::default() }
 }
 
 /// Call options with an idempotency key.
@@ -139,10 +131,7 @@ pub(crate) fn key(key: &str) -> CallOptions {
 pub(crate) fn fields(error: &ConnectError) -> Vec<(String, String)> {
     assert_eq!(error.code, ErrorCode::InvalidArgument, "{error:?}");
     let bad: BadRequest = detail(error, "google.rpc.BadRequest");
-    bad.field_violations
-        .into_iter()
-        .map(|violation| (violation.field, violation.description))
-        .collect()
+    bad.field_violations.into_iter().map(|violation| (violation.field, violation.description)).collect()
 }
 
 /// Kind and name of a ResourceInfo.
@@ -160,13 +149,9 @@ pub(crate) fn reason(error: &ConnectError) -> String {
 
 fn detail<M: Message + Default>(error: &ConnectError, name: &str) -> M {
     use base64::Engine as _;
-    let found = error
-        .details
-        .iter()
-        .find(|detail| detail.type_url.ends_with(name));
+    let found = error.details.iter().find(|detail| detail.type_url.ends_with(name));
     let found = found.unwrap_or_else(|| panic!("no {name} in {error:?}"));
-    let bytes = base64::engine::general_purpose::STANDARD_NO_PAD
-        .decode(found.value.as_ref().unwrap())
-        .unwrap();
+    let bytes =
+        base64::engine::general_purpose::STANDARD_NO_PAD.decode(found.value.as_ref().unwrap()).unwrap();
     M::decode_from_slice(&bytes).unwrap()
 }
