@@ -43,24 +43,22 @@ impl Caps {
     /// # Errors
     /// Which bound is reached. Close the connection at once: a client that is told can go elsewhere.
     pub fn admit(self: &Arc<Self>, peer: &Peer) -> Result<Seat, Full> {
-        let addr = match peer {
-            // One client must not pass for two by writing its IPv4 address as IPv6.
-            Peer::Tcp(addr) => Some(addr.ip().to_canonical()),
-            _ => None,
-        };
+        let mut seat = self.admit_unnamed()?;
+        seat.name(peer)?;
+        Ok(seat)
+    }
+
+    /// Counts a connection in total only, until it is known for whom it stands: behind a proxy, its header tells.
+    ///
+    /// # Errors
+    /// [`Full::Total`].
+    pub fn admit_unnamed(self: &Arc<Self>) -> Result<Seat, Full> {
         let mut open = self.lock();
         if open.total >= self.total_max {
             return Err(Full::Total);
         }
-        if let Some(addr) = addr {
-            let of_peer = open.by_peer.entry(addr).or_default();
-            if *of_peer >= self.per_peer_max {
-                return Err(Full::Peer);
-            }
-            *of_peer += 1;
-        }
         open.total += 1;
-        Ok(Seat { caps: self.clone(), addr })
+        Ok(Seat { caps: self.clone(), addr: None })
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -73,6 +71,27 @@ impl Caps {
 pub struct Seat {
     caps: Arc<Caps>,
     addr: Option<IpAddr>,
+}
+
+impl Seat {
+    /// Counts the connection for its peer as well.
+    ///
+    /// # Errors
+    /// [`Full::Peer`].
+    pub fn name(&mut self, peer: &Peer) -> Result<(), Full> {
+        // One client must not pass for two by writing its IPv4 address as IPv6.
+        let Peer::Tcp(addr) = peer else { return Ok(()) };
+        let addr = addr.ip().to_canonical();
+        let mut open = self.caps.lock();
+        let of_peer = open.by_peer.get(&addr).copied().unwrap_or_default();
+        if of_peer >= self.caps.per_peer_max {
+            return Err(Full::Peer);
+        }
+        open.by_peer.insert(addr, of_peer + 1);
+        drop(open);
+        self.addr = Some(addr);
+        Ok(())
+    }
 }
 
 impl Drop for Seat {

@@ -19,7 +19,9 @@ pub mod http;
 mod inbound;
 pub mod listen;
 pub mod platform;
+pub mod proxy_protocol;
 mod stream_task;
+pub mod systemd;
 pub mod tasks;
 pub mod tls;
 

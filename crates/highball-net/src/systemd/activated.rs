@@ -1,0 +1,120 @@
+//! Inherited sockets as a [`Platform`].
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+
+use futures_util::future::BoxFuture;
+use highball_core::Peer;
+use highball_core::caller::Process;
+use tokio::net::{TcpListener, UnixListener};
+
+use super::Inherited;
+use crate::{Io, ListenAddr, Listener, Platform};
+
+/// A platform that was started with sockets: who binds the address of one gets that one, and everybody else what the
+/// platform below gives. A server needs no other setting than the addresses it would listen on anyway.
+///
+/// Each socket is given out once. Dropping the listener closes this process's hold only: while systemd has the socket, the
+/// kernel goes on taking connections, up to the unit's `Backlog=`, and they wait for the next process. The file of a Unix
+/// socket, and its mode, belong to the unit.
+pub struct Activated {
+    below: Arc<dyn Platform>,
+    waiting: Mutex<Vec<Inherited>>,
+}
+
+impl Activated {
+    /// `sockets`, and for everything else `below`.
+    #[must_use]
+    pub fn new(below: Arc<dyn Platform>, sockets: Vec<Inherited>) -> Self {
+        Self { below, waiting: Mutex::new(sockets) }
+    }
+
+    /// The sockets nobody has bound yet, with their names. After the server has bound, each of these is a mistake to
+    /// report: its clients connect, and wait for ever.
+    #[must_use]
+    pub fn unclaimed(&self) -> Vec<(String, ListenAddr)> {
+        self.waiting().iter().map(|socket| (socket.name().to_owned(), socket.addr().clone())).collect()
+    }
+
+    fn claim(&self, wanted: &ListenAddr) -> Option<Inherited> {
+        let mut waiting = self.waiting();
+        let found = waiting.iter().position(|socket| socket.serves(wanted))?;
+        Some(waiting.remove(found))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Inherited>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Platform for Activated {
+    fn bind<'a>(&'a self, addr: &'a ListenAddr) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+        match self.claim(addr) {
+            Some(inherited) => Box::pin(async { adopt(inherited) }),
+            None => self.below.bind(addr),
+        }
+    }
+
+    fn wall_clock(&self) -> SystemTime {
+        self.below.wall_clock()
+    }
+
+    fn random(&self) -> u64 {
+        self.below.random()
+    }
+}
+
+impl fmt::Debug for Activated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activated").field("unclaimed", &self.unclaimed()).finish_non_exhaustive()
+    }
+}
+
+fn adopt(inherited: Inherited) -> io::Result<Box<dyn Listener>> {
+    let (addr, socket) = inherited.into_parts();
+    socket.set_nonblocking(true)?;
+    // Once more for descriptors that did not come through `listenfd`: a child must not hold a server's port.
+    socket.set_cloexec(true)?;
+    Ok(match addr {
+        ListenAddr::Tcp(addr) => Box::new(Tcp(TcpListener::from_std(socket.into())?, addr)),
+        ListenAddr::Unix(path) => Box::new(Unix(UnixListener::from_std(socket.into())?, path)),
+    })
+}
+
+struct Tcp(TcpListener, SocketAddr);
+
+impl Listener for Tcp {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Box<dyn Io>, Peer)>> {
+        let (io, peer) = ready!(self.0.poll_accept(cx))?;
+        // As for sockets of our own: small frames do not wait, and a peer that is gone is found out by reading.
+        io.set_nodelay(true).ok();
+        Poll::Ready(Ok((Box::new(io), Peer::Tcp(peer))))
+    }
+
+    fn local_addr(&self) -> ListenAddr {
+        ListenAddr::Tcp(self.1)
+    }
+}
+
+struct Unix(UnixListener, PathBuf);
+
+impl Listener for Unix {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Box<dyn Io>, Peer)>> {
+        let (io, _) = ready!(self.0.poll_accept(cx))?;
+        let process =
+            io.peer_cred().ok().map(|peer| Process { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() });
+        Poll::Ready(Ok((Box::new(io), Peer::Unix(process))))
+    }
+
+    fn local_addr(&self) -> ListenAddr {
+        ListenAddr::Unix(self.1.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;
