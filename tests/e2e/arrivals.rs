@@ -89,14 +89,19 @@ async fn connections_the_kernel_took_in_before_the_drain_are_served() {
     connected(&server, 0).await;
     // On this one thread the server does not run while these connect: they wait in the backlog.
     let waiting: Vec<std::net::TcpStream> =
-        (0..50).map(|_| std::net::TcpStream::connect(server.addr()).unwrap()).collect();
+        (0..20).map(|_| std::net::TcpStream::connect(server.addr()).unwrap()).collect();
     server.drain.advance(Phase::Draining);
-    for (n, io) in waiting.into_iter().enumerate() {
+    let mut clients = Vec::new();
+    for io in waiting {
         io.set_nonblocking(true).unwrap();
         let mut raw = Raw::over(TcpStream::from_std(io).unwrap());
         raw.send(&hello()).await;
+        clients.push(raw);
+    }
+    for (n, raw) in clients.iter_mut().enumerate() {
         let said = raw.find(|frame| answers_the_call(frame) || frame.kind == kind::GOAWAY).await;
         assert!(said.is_some(), "connection {n} was closed without a word");
     }
+    drop(clients);
     server.drained().await;
 }

@@ -41,7 +41,7 @@ async fn a_call_that_takes_too_long_is_deadline_exceeded_and_says_whose_deadline
 async fn a_silent_stream_ends_at_its_deadline_with_what_it_had_sent() {
     let server = TestServer::start(host(stall)).await;
     let client = server.client().await;
-    let reply = client.call(WATCH, &[("grpc-timeout", "50m")], &[b""]).await;
+    let reply = client.call(WATCH, &[("grpc-timeout", "500m")], &[b""]).await;
     assert_eq!(reply.messages, ["one"]);
     assert_eq!(reply.code(), Code::DeadlineExceeded);
     assert!(reply.broken.is_none());
@@ -53,7 +53,7 @@ async fn a_silent_stream_ends_at_its_deadline_with_what_it_had_sent() {
 async fn a_stream_that_never_pauses_ends_at_its_deadline_too() {
     let server = TestServer::start(host(gush)).await;
     let client = server.client().await;
-    let reply = client.call(WATCH, &[("grpc-timeout", "50m")], &[b""]).await;
+    let reply = client.call(WATCH, &[("grpc-timeout", "500m")], &[b""]).await;
     assert_eq!(reply.code(), Code::DeadlineExceeded);
     assert!(!reply.messages.is_empty());
     drop(client);
@@ -117,4 +117,52 @@ async fn a_malformed_deadline_is_an_error_and_a_spent_one_is_exceeded_at_once() 
     assert_eq!(reply.code(), Code::DeadlineExceeded);
     drop(client);
     server.drained().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_silent_for_too_long_is_ended_and_one_that_speaks_is_not() {
+    let idle = Duration::from_millis(200);
+    let settings = Settings { stream_idle: idle, ..Settings::default() };
+    let server = TestServer::start(host(stall).with_settings(settings.clone())).await;
+    let client = server.client().await;
+    let reply = client.unary(WATCH, b"").await;
+    assert_eq!((reply.code(), reply.messages.len()), (Code::Unavailable, 1));
+    assert!(reply.status().message().contains("stream_idle"), "{}", reply.status());
+    drop(client);
+    server.drained().await;
+
+    let slow = |_: Request<Body>| async {
+        let ticks = stream::unfold(0, |n| async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            (n < 12).then(|| (Ok(Frame::data(seal(b"tick"))), n + 1))
+        });
+        let end = Frame::trailers(highball::Status::new(Code::Ok, "").to_trailers());
+        stub::frames(ticks.chain(stream::iter([Ok(end)])))
+    };
+    let server = TestServer::start(host(slow).with_settings(settings)).await;
+    let client = server.client().await;
+    let reply = client.unary(WATCH, b"").await;
+    assert_eq!((reply.code(), reply.messages.len()), (Code::Ok, 12));
+    drop(client);
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn a_method_may_have_limits_of_its_own_and_a_misspelled_one_stops_the_start() {
+    let own = |methods: &str| highball::server::MethodSettings {
+        methods: methods.to_owned(),
+        deadline_default: Some(Duration::from_millis(50)),
+        ..Default::default()
+    };
+    let settings = Settings { methods: vec![own("shop.v1.Shop/Watch")], ..Settings::default() };
+    let server = TestServer::start(host(stall).with_settings(settings)).await;
+    let client = server.client().await;
+    assert_eq!(client.unary(WATCH, b"").await.code(), Code::DeadlineExceeded);
+    drop(client);
+    server.drained().await;
+
+    let settings = Settings { methods: vec![own("shop.v1.Shop/Wacth")], ..Settings::default() };
+    let any = "127.0.0.1:0".parse().unwrap();
+    let refused = host(stall).with_settings(settings).listen(any).bind().await;
+    assert!(refused.unwrap_err().to_string().contains("shop.v1.Shop/Wacth"));
 }

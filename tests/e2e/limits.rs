@@ -1,6 +1,7 @@
 //! Messages and concurrency are bounded, and a refusal says by what.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
@@ -141,7 +142,8 @@ async fn a_watch_on_health_takes_a_place_and_probes_take_none() {
     let mut watching = watch.half_closed().await;
     assert!(watching.message().await.unwrap().is_some());
     for path in ["/grpc.health.v1.Health/Watch", GET] {
-        assert_eq!(client.unary(path, b"").await.code(), Code::ResourceExhausted, "{path}");
+        let reply = client.call(path, &[("grpc-timeout", "10S")], &[b""]).await;
+        assert_eq!(reply.code(), Code::ResourceExhausted, "{path}");
     }
     for path in ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List"] {
         assert_eq!(client.unary(path, b"").await.code(), Code::Ok, "{path}");
@@ -172,8 +174,9 @@ async fn a_broken_rule_ends_an_rpc_whose_service_waits_for_something_else() {
     let streams = TestServer::start(host(after_a_message).with_settings(small())).await;
     for (server, path) in [(waits, GET), (streams, WATCH)] {
         let client = server.client().await;
-        // If nobody noticed, the deadline would be what ends it.
-        let reply = client.call(path, &[("grpc-timeout", "10S")], &[&[0; 1001]]).await;
+        // Nothing else would end these: one has no deadline, the other the default of 30 s.
+        let call = client.unary(path, &[0; 1001]);
+        let reply = tokio::time::timeout(Duration::from_secs(10), call).await.expect("an answer at once");
         assert_eq!(reply.code(), Code::ResourceExhausted, "{path}: {reply:?}");
         assert!(reply.broken.is_none(), "{path}: {reply:?}");
         drop(client);

@@ -56,6 +56,7 @@ impl Shop {
                 ..Settings::default()
             },
             security: orders::Security::default(),
+            platform: highball::net::Os::shared(),
         };
         let bound = plan.bind().await.unwrap();
         let [ListenAddr::Tcp(addr)] = bound.addrs()[..] else { panic!("one TCP address was asked for") };

@@ -4,6 +4,7 @@
 
 mod auth;
 mod probes;
+mod proxied;
 mod rates;
 mod tls;
 

@@ -1,5 +1,7 @@
 //! The real hyper, h2 and walk over simulated sockets and simulated time: a seed replays a partition.
 
+mod keepalive;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,6 +19,12 @@ const CALLS: u32 = 60;
 const PARTITION: std::ops::Range<u32> = 20..40;
 /// Time a call gets, by `grpc-timeout` and by the client's own clock.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The server on the simulated host that calls this.
+fn listen(server: Server) -> Server {
+    let anywhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT);
+    server.with_platform(Arc::new(Turmoil)).listen(ListenAddr::Tcp(anywhere))
+}
 
 type Log = Arc<Mutex<Vec<String>>>;
 
@@ -57,11 +65,8 @@ fn run(seed: u64) -> Vec<String> {
                     stub::messages(&[b"pong"])
                 }
             };
-            let server = Server::new(stub::service(answer))
-                .with_descriptors(SHOP_DESCRIPTORS)
-                .with_platform(Arc::new(Turmoil))
-                .listen(ListenAddr::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT)));
-            server.bind().await?.run(std::future::pending()).await;
+            let server = Server::new(stub::service(answer)).with_descriptors(SHOP_DESCRIPTORS);
+            listen(server).bind().await?.run(std::future::pending()).await;
             Ok(())
         }
     });

@@ -43,7 +43,9 @@ pub(crate) async fn run(flags: Flags) -> Result<u8, String> {
     let mut settings = Settings { reflection: !flags.security.is_production(), ..Settings::default() };
     let security = flags.security.read(&mut settings)?;
     let database = Database::sqlite(&data);
-    let plan = Plan { listen: flags.listen, admin: Some(flags.admin), database, settings, security };
+    let platform = highball::net::Os::shared();
+    let plan =
+        Plan { listen: flags.listen, admin: Some(flags.admin), database, settings, security, platform };
     let bound = plan.bind().await.map_err(|cause| cause.to_string())?;
     say(banner(&bound, &data));
     let report = bound.run_until_signal().await.map_err(|cause| format!("cannot handle signals: {cause}"))?;
@@ -72,8 +74,8 @@ fn banner(bound: &Bound, data: &std::path::Path) -> String {
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
         writeln!(text, "  {name:<30} {value}").ok();
     };
-    for (name, value) in bound.settings().effective_limits() {
-        line(name, &value);
+    for limit in bound.settings().limits() {
+        line(limit.what, &limit.value);
     }
     text.push_str("\nopen boxes: fine on this machine, not on the internet\n");
     let mut line = |name: &str, value: &dyn std::fmt::Display| {

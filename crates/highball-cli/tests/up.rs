@@ -156,8 +156,8 @@ async fn the_banner_names_what_is_where_and_what_is_open() {
     assert_ne!((up.addr().port(), up.admin().port()), (0, 0));
 
     let settings = Settings { reflection: true, ..Settings::default() };
-    for (name, value) in settings.effective_limits() {
-        assert_eq!(up.line(name), value);
+    for limit in settings.limits() {
+        assert_eq!(up.line(limit.what), limit.value);
     }
     for (name, fix) in [
         ("tls", "give a certificate and key"),

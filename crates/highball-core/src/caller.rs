@@ -1,6 +1,7 @@
 //! Who calls, as far as it was proven.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::Peer;
@@ -76,19 +77,39 @@ impl Caller {
     /// The key a budget is kept under: the certificate, else the token's subject within its issuer, else the user of a
     /// Unix socket, else the address without its port.
     #[must_use]
-    pub fn key(&self, peer: &Peer) -> String {
+    pub fn key(&self, peer: &Peer) -> CallerKey<'_> {
         if let Some(name) = self.certificate.as_ref().and_then(|certificate| certificate.name()) {
-            return format!("cert:{name}");
+            return CallerKey::Certificate(name);
         }
         if let Some(token) = &self.token {
-            return format!("token:{}:{}", token.issuer.as_deref().unwrap_or_default(), token.subject);
+            return CallerKey::Token { issuer: token.issuer.as_deref(), subject: &token.subject };
         }
         match (self.process, peer) {
-            (Some(process), _) => format!("uid:{}", process.uid),
-            (None, Peer::Tcp(addr)) => format!("ip:{}", addr.ip()),
-            (None, Peer::Unix(_)) => "unix".to_owned(),
+            (Some(process), _) => CallerKey::User(process.uid),
+            (None, Peer::Tcp(addr)) => CallerKey::Address(addr.ip()),
+            (None, Peer::Unix(_)) => CallerKey::Unix,
         }
     }
+}
+
+/// What tells one caller from another. Borrowed, because every RPC asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallerKey<'a> {
+    /// The name in the certificate.
+    Certificate(&'a str),
+    /// The subject of the token.
+    Token {
+        /// Who issued it; subjects of different issuers are different callers.
+        issuer: Option<&'a str>,
+        /// `sub`.
+        subject: &'a str,
+    },
+    /// The user of a Unix socket.
+    User(u32),
+    /// The address, without its port.
+    Address(IpAddr),
+    /// Somebody on this machine, whom the kernel did not name.
+    Unix,
 }
 
 impl fmt::Display for Caller {
@@ -114,17 +135,17 @@ mod tests {
         let peer = Peer::Tcp("10.0.0.7:4000".parse().unwrap());
         let mut caller = Caller::default();
         assert!(caller.is_anonymous());
-        assert_eq!(caller.key(&peer), "ip:10.0.0.7");
+        assert_eq!(caller.key(&peer), CallerKey::Address([10, 0, 0, 7].into()));
         caller.process = Some(Process { uid: 7, gid: 7, pid: None });
-        assert_eq!(caller.key(&Peer::Unix(None)), "uid:7");
+        assert_eq!(caller.key(&Peer::Unix(None)), CallerKey::User(7));
         caller.token =
             Some(Arc::new(Token { issuer: Some("iss".into()), subject: "ann".into(), roles: Vec::new() }));
-        assert_eq!(caller.key(&peer), "token:iss:ann");
+        assert_eq!(caller.key(&peer), CallerKey::Token { issuer: Some("iss"), subject: "ann" });
         let certificate = Certificate { dns_names: vec!["a.example".into()], ..Certificate::default() };
         caller.certificate = Some(Arc::new(certificate));
         assert_eq!(
-            (caller.key(&peer).as_str(), caller.to_string().as_str()),
-            ("cert:a.example", "a.example")
+            (caller.key(&peer), caller.to_string().as_str()),
+            (CallerKey::Certificate("a.example"), "a.example")
         );
     }
 }

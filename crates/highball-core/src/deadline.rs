@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
 /// The header in which a caller states how long it will wait.
-pub const TIMEOUT_HEADER: &str = "grpc-timeout";
+pub const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Who set a deadline. Named in the error, so that nobody has to guess which timeout fired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

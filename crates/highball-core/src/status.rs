@@ -190,6 +190,10 @@ impl Status {
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let code = Code::from_header(headers.get(STATUS)?);
+        // How most RPCs end.
+        if headers.len() == 1 {
+            return Some(Self::new(code, ""));
+        }
         let message = headers.get(MESSAGE).map(HeaderValue::as_bytes).unwrap_or_default();
         let message = percent_decode(message).decode_utf8_lossy().into_owned();
         let details =

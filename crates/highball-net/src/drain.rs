@@ -1,5 +1,8 @@
 //! The phases of a shutdown, and how everybody learns of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use tokio::sync::watch;
 
 /// Where a server is in its life. Phases only move forward.
@@ -15,23 +18,49 @@ pub enum Phase {
     Forced,
 }
 
+impl Phase {
+    const ALL: [Self; 4] = [Self::Serving, Self::LameDuck, Self::Draining, Self::Forced];
+}
+
 /// The hand that moves the phases. One per server.
 #[derive(Debug)]
-pub struct Drain(watch::Sender<Phase>);
+pub struct Drain(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Wakes who waits.
+    changed: watch::Sender<Phase>,
+    /// The same phase for those who only look: every RPC does, several times.
+    now: AtomicU8,
+}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        let changed = watch::Sender::new(Phase::Serving);
+        Arc::new(Self { changed, now: AtomicU8::new(Phase::Serving as u8) })
+    }
+
+    fn phase(&self) -> Phase {
+        // Only phases are stored.
+        Phase::ALL.get(usize::from(self.now.load(Ordering::Acquire))).copied().unwrap_or(Phase::Forced)
+    }
+}
 
 impl Drain {
     /// Starts in [`Phase::Serving`].
     #[must_use]
     pub fn new() -> Self {
-        Self(watch::Sender::new(Phase::Serving))
+        Self(Shared::new())
     }
 
     /// Moves to `phase`, never back.
     pub fn advance(&self, phase: Phase) {
-        self.0.send_if_modified(|now| {
+        self.0.changed.send_if_modified(|now| {
             let forward = phase > *now;
             if forward {
                 *now = phase;
+                // Before anybody is woken, and under the channel's lock: there is one order of phases.
+                self.0.now.store(phase as u8, Ordering::Release);
             }
             forward
         });
@@ -40,13 +69,13 @@ impl Drain {
     /// The phase now.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        *self.0.borrow()
+        self.0.phase()
     }
 
     /// An ear for it.
     #[must_use]
     pub fn listen(&self) -> Draining {
-        Draining(self.0.subscribe())
+        Draining(self.0.clone())
     }
 }
 
@@ -58,13 +87,13 @@ impl Default for Drain {
 
 /// An ear for the phases. Cheap to clone; a long-lived stream keeps one and ends when [`begun`](Self::begun) resolves.
 #[derive(Debug, Clone)]
-pub struct Draining(watch::Receiver<Phase>);
+pub struct Draining(Arc<Shared>);
 
 impl Draining {
     /// An ear that never hears anything, for services that run without a server.
     #[must_use]
     pub fn never() -> Self {
-        Self(watch::Sender::new(Phase::Serving).subscribe())
+        Self(Shared::new())
     }
 
     /// Resolves when the drain proper starts ([`Phase::Draining`]): end streams now, the caller should reconnect
@@ -81,16 +110,15 @@ impl Draining {
 
     /// Resolves at `phase` or later. Never resolves when the server went away without draining. Cancel safe.
     pub async fn reached(&self, phase: Phase) {
-        let mut ear = self.0.clone();
-        if ear.wait_for(|now| *now >= phase).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        let mut ear = self.0.changed.subscribe();
+        // The sender lives as long as `self`, so this ends with the phase only.
+        ear.wait_for(|now| *now >= phase).await.ok();
     }
 
     /// The phase now.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        *self.0.borrow()
+        self.0.phase()
     }
 }
 

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use highball_core::{Body, BoxError};
 use http::{Request, Response};
 use hyper::service::service_fn;
@@ -130,9 +132,13 @@ where
     let mut connection = pin!(builder.serve_connection(TokioIo::new(sentinel), service));
 
     let end = 'life: {
+        // A set of one: polled only when it was woken itself, and not its three timers with every frame.
+        let mut leaving: FuturesUnordered<_> =
+            std::iter::once(time_to_leave(settings, jitter, draining, &control)).collect();
         let leave = tokio::select! {
+            biased;
             end = connection.as_mut() => break 'life ended(end, &control),
-            leave = time_to_leave(settings, jitter, draining, &control) => leave,
+            Some(leave) = leaving.next() => leave,
         };
         if let Some(debug) = leave.debug {
             control.say_goodbye(debug);
@@ -140,6 +146,8 @@ where
         phases.advance(Phase::Draining);
         // Asked to leave before it has said what it speaks, hyper would close without a word.
         tokio::select! {
+            // What has arrived is looked at before the clock is.
+            biased;
             end = until_spoken(connection.as_mut(), &control) => if let Some(end) = end {
                 break 'life ended(end, &control);
             },
@@ -147,6 +155,7 @@ where
         }
         connection.as_mut().graceful_shutdown();
         tokio::select! {
+            biased;
             end = connection.as_mut() => break 'life ended(end, &control),
             () = unused(&used) => break 'life End::Orderly,
             () = leave.patience(settings, draining) => {}

@@ -1,6 +1,5 @@
 //! Owners of spawned work.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,7 +10,7 @@ use tokio::task::AbortHandle;
 /// Owns tasks: dropping it aborts what still runs. With [`Spawner`], the one place that spawns.
 ///
 /// The number of tasks is bounded by whoever spawns here (streams per connection, connections per server). A task that
-/// ends leaves nothing behind.
+/// ends leaves nothing behind but its place, for the next.
 #[derive(Default)]
 pub struct Tasks(Arc<Shared>);
 
@@ -24,8 +23,32 @@ struct Shared {
 
 #[derive(Default)]
 struct Running {
-    next: u64,
-    handles: HashMap<u64, AbortHandle>,
+    /// By place; a place that is free is taken again.
+    places: Vec<Place>,
+    free: Vec<usize>,
+}
+
+enum Place {
+    Free,
+    /// Its task is being spawned.
+    Starting,
+    Running(AbortHandle),
+    /// Its task ended before its handle was known.
+    Ended,
+}
+
+impl Running {
+    fn count(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Puts a new state into a place; the one that was there, to be dropped outside of the lock.
+    fn put(&mut self, place: usize, state: Place) -> Option<Place> {
+        if matches!(state, Place::Free) {
+            self.free.push(place);
+        }
+        self.places.get_mut(place).map(|now| std::mem::replace(now, state))
+    }
 }
 
 impl Tasks {
@@ -49,7 +72,7 @@ impl Tasks {
     /// Tasks that have not ended.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.0.lock().handles.len()
+        self.0.lock().count()
     }
 
     /// Waits until nothing is left. Cancel safe; tasks spawned meanwhile are waited for too.
@@ -66,7 +89,9 @@ impl Tasks {
     /// Aborts everything that still runs. Its futures are dropped by the runtime, soon: [`finished`](Self::finished) tells
     /// when.
     pub fn abort_all(&self) {
-        let handles: Vec<AbortHandle> = self.0.lock().handles.values().cloned().collect();
+        let handle =
+            |place: &Place| if let Place::Running(handle) = place { Some(handle.clone()) } else { None };
+        let handles: Vec<AbortHandle> = self.0.lock().places.iter().filter_map(handle).collect();
         for handle in handles {
             handle.abort();
         }
@@ -106,18 +131,38 @@ impl fmt::Debug for Spawner {
 
 impl Shared {
     fn spawn(this: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
-        // Held until the handle is in: a task that ends at once waits here to take it out again.
         let mut running = this.lock();
-        let id = running.next;
-        running.next += 1;
+        let place = running.free.pop().unwrap_or(running.places.len());
+        if running.put(place, Place::Starting).is_none() {
+            running.places.push(Place::Starting);
+        }
+        // Not held while spawning: a runtime that shuts down drops the task right there, and its entry comes here.
+        drop(running);
         // Weak, so that what runs here does not keep its own list alive.
-        let entry = Entry { id, shared: Arc::downgrade(this) };
+        let entry = Entry { place, shared: Arc::downgrade(this) };
         #[expect(clippy::disallowed_methods, reason = "this is the owner that the ban asks for")]
         let handle = tokio::spawn(async move {
             let _entry = entry;
             task.await;
         });
-        running.handles.insert(id, handle.abort_handle());
+        this.settle(place, Place::Running(handle.abort_handle()));
+    }
+
+    /// A task got its handle, or ended. Whichever comes second decides about its place.
+    fn settle(&self, place: usize, state: Place) {
+        let mut running = self.lock();
+        let state = match (running.places.get(place), state) {
+            // Aborted by the owner in the meantime, or not: it is over.
+            (Some(Place::Ended), Place::Running(_)) | (Some(Place::Running(_)), Place::Ended) => Place::Free,
+            (_, state) => state,
+        };
+        let before = running.put(place, state);
+        let idle = running.count() == 0;
+        drop(running);
+        drop(before);
+        if idle {
+            self.idle.notify_waiters();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Running> {
@@ -128,18 +173,14 @@ impl Shared {
 
 /// The place of a task in the list; dropped with its future, however that ends.
 struct Entry {
-    id: u64,
+    place: usize,
     shared: Weak<Shared>,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        let mut running = shared.lock();
-        running.handles.remove(&self.id);
-        if running.handles.is_empty() {
-            drop(running);
-            shared.idle.notify_waiters();
+        if let Some(shared) = self.shared.upgrade() {
+            shared.settle(self.place, Place::Ended);
         }
     }
 }
@@ -171,6 +212,17 @@ mod tests {
         while !stopped.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[test]
+    fn spawning_while_the_runtime_shuts_down_does_not_hang() {
+        let tasks = Tasks::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _inside = handle.enter();
+        tasks.spawn(std::future::pending());
+        assert_eq!(tasks.running(), 0, "dropped at once");
     }
 
     #[tokio::test]

@@ -8,17 +8,18 @@ use std::time::Duration;
 use highball_core::{Body, Caller, Connection, Peer};
 use highball_net::caps::{Caps, Full};
 use highball_net::http::{self as connection, End};
-use highball_net::tls::{self, HandshakeError, ServerTls};
-use highball_net::{Draining, Io, Listener, Phase, Platform, Spawner};
+use highball_net::listen::BACKLOG;
+use highball_net::{Draining, Io, Listener, Platform, Spawner};
 use highball_telemetry::{Event, Limit, Telemetry};
 use http::{Request, Response};
+
+use crate::entrance::{Entrance, Passed};
 
 /// Pause after a failed accept. Running out of file descriptors does not get better by asking faster.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Once the drain has begun, the accept loop takes in what the kernel had accepted before, for at most this long and until
-/// nothing has come for the pause. The pause lets the reactor deliver what is ready.
-const SWEEP_MAX: Duration = Duration::from_millis(250);
+/// Once the drain has begun, the accept loop takes in what the kernel had accepted before, until nothing has come for this
+/// long: the reactor needs a moment to deliver what is ready. It takes no more than a backlog holds.
 const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 
 /// What an accept loop does with connections, shared by all listeners of a role.
@@ -49,11 +50,11 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     /// Accepts until the drain begins; then takes in what the kernel had already accepted for us, and stops listening.
-    pub(crate) async fn run(self: Arc<Self>, mut listener: Box<dyn Listener>, tls: Option<Arc<ServerTls>>) {
+    pub(crate) async fn run(self: Arc<Self>, mut listener: Box<dyn Listener>, entrance: Entrance) {
         loop {
             tokio::select! {
                 accepted = std::future::poll_fn(|cx| listener.poll_accept(cx)) => match accepted {
-                    Ok((io, peer)) => self.clone().spawn(io, peer, tls.clone()),
+                    Ok((io, peer)) => self.clone().spawn(io, peer, entrance.clone()),
                     Err(error) => {
                         let listener = listener.local_addr().to_string();
                         self.telemetry.report(&Event::AcceptFailed { listener: &listener, error: &error.to_string() });
@@ -66,24 +67,29 @@ where
             }
         }
         // These clients believe they are connected; closing on them would be an error they cannot explain.
-        let enough = tokio::time::Instant::now() + SWEEP_MAX;
-        while tokio::time::Instant::now() < enough {
+        for _ in 0..BACKLOG {
             let accept = std::future::poll_fn(|cx| listener.poll_accept(cx));
             match tokio::time::timeout(SWEEP_PAUSE, accept).await {
-                Ok(Ok((io, peer))) => self.clone().spawn(io, peer, tls.clone()),
+                Ok(Ok((io, peer))) => self.clone().spawn(io, peer, entrance.clone()),
                 Ok(Err(_)) => {}
                 Err(_) => return,
             }
         }
     }
 
-    fn spawn(self: Arc<Self>, io: Box<dyn Io>, peer: Peer, tls: Option<Arc<ServerTls>>) {
-        match self.caps.admit(&peer) {
-            Ok(seat) => {
+    fn spawn(self: Arc<Self>, io: Box<dyn Io>, peer: Peer, entrance: Entrance) {
+        // Behind a proxy the address is the proxy's; the connection is counted for its client once that is known.
+        let seat = match &entrance.proxies {
+            Some(_) => self.caps.admit_unnamed(),
+            None => self.caps.admit(&peer),
+        };
+        match seat {
+            Ok(mut seat) => {
                 let owner = self.connections.clone();
                 owner.spawn(async move {
-                    let _seat = seat;
-                    if let Some((io, caller)) = self.secured(io, &peer, tls).await {
+                    let (limit, draining) = (self.settings.handshake_timeout, &self.draining);
+                    let passing = entrance.pass(io, peer, &mut seat, limit, draining, &self.telemetry);
+                    if let Some(Passed { io, peer, caller }) = passing.await {
                         self.connection(io, peer, caller).await;
                     }
                 });
@@ -95,41 +101,6 @@ where
                     Full::Peer => Limit::ConnectionsPerPeer,
                 };
                 self.telemetry.report(&Event::LimitHit { limit });
-            }
-        }
-    }
-
-    /// The byte stream that HTTP is spoken on, and what the transport proves of the caller. `None` when the handshake
-    /// failed: it is reported, and the connection closed. A handshake does not hold a drain.
-    async fn secured(
-        &self,
-        io: Box<dyn Io>,
-        peer: &Peer,
-        tls: Option<Arc<ServerTls>>,
-    ) -> Option<(Box<dyn Io>, Caller)> {
-        let process = if let Peer::Unix(process) = peer { *process } else { None };
-        let mut caller = Caller { process, ..Caller::default() };
-        let Some(tls) = tls else { return Some((io, caller)) };
-        let limit = self.settings.handshake_timeout;
-        let outcome = tokio::select! {
-            outcome = tokio::time::timeout(limit, tls.accept(io)) => outcome,
-            () = self.draining.reached(Phase::Forced) => return None,
-        };
-        let peer = peer.to_string();
-        match outcome.unwrap_or_else(|_| Err(HandshakeError::timed_out(limit))) {
-            Ok(accepted) => {
-                self.telemetry.report(&Event::TlsHandshake {
-                    peer: &peer,
-                    result: tls::SUCCESS,
-                    error: None,
-                });
-                caller.certificate = accepted.certificate;
-                Some((accepted.io, caller))
-            }
-            Err(error) => {
-                let (result, text) = (error.reason().label(), error.to_string());
-                self.telemetry.report(&Event::TlsHandshake { peer: &peer, result, error: Some(&text) });
-                None
             }
         }
     }

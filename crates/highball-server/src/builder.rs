@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use highball_auth::Guard;
 use highball_core::{Body, BoxError};
+use highball_net::proxy_protocol::Proxies;
 use highball_net::{Drain, ListenAddr, ListenError, Listener, Os, Platform, ServerTls};
 use highball_telemetry::{Event, Telemetry};
 use http::{Request, Response};
@@ -14,7 +15,9 @@ use tower::{Service, ServiceExt as _};
 
 use crate::admit::Admission;
 use crate::checklist::{self, NotReady, Posture};
+use crate::entrance::Entrance;
 use crate::health::Health;
+use crate::method_limits;
 use crate::methods::{DescriptorError, Methods};
 use crate::rate::Budgets;
 use crate::record::InFlight;
@@ -25,8 +28,8 @@ use crate::settings::{Settings, SettingsError};
 /// Hosts one gRPC service: a tonic `Routes`, a connectrpc service, or any tower stack around them.
 ///
 /// ```no_run
-/// # use highball_server::{Server, ServerError};
-/// # async fn start<S>(service: S, descriptors: &[u8]) -> Result<(), ServerError> where S: tower::Service<http::Request<highball_core::Body>,
+/// # use highball_server::Server;
+/// # async fn start<S>(service: S, descriptors: &[u8]) -> Result<(), Box<dyn std::error::Error>> where S: tower::Service<http::Request<highball_core::Body>,
 /// #   Response = http::Response<highball_core::Body>, Error = std::convert::Infallible> + Clone + Send + Sync + 'static, S::Future: Send {
 /// let server = Server::new(service)
 ///     .with_descriptors(descriptors)
@@ -34,7 +37,7 @@ use crate::settings::{Settings, SettingsError};
 ///     .admin("127.0.0.1:9090".parse().unwrap())
 ///     .bind()
 ///     .await?;
-/// let report = server.run_until_signal().await;
+/// let report = server.run_until_signal().await?;
 /// std::process::exit(report.exit_code().into());
 /// # }
 /// ```
@@ -43,7 +46,7 @@ pub struct Server {
     service: Hosted,
     settings: Settings,
     descriptors: Vec<Vec<u8>>,
-    listen: Vec<(ListenAddr, Option<Arc<ServerTls>>)>,
+    listen: Vec<(ListenAddr, Entrance)>,
     probes: Option<ListenAddr>,
     admin: Option<ListenAddr>,
     platform: Arc<dyn Platform>,
@@ -124,14 +127,26 @@ impl Server {
 
     /// Listens for RPCs on `addr`, in plaintext (h2c with prior knowledge). May be called several times.
     pub fn listen(mut self, addr: ListenAddr) -> Self {
-        self.listen.push((addr, None));
+        self.listen.push((addr, Entrance::default()));
         self
     }
 
     /// Listens for RPCs on `addr` behind TLS. The files are watched while the server runs and taken when they change; a
     /// set that cannot be used is reported and the old one stays.
     pub fn listen_tls(mut self, addr: ListenAddr, tls: Arc<ServerTls>) -> Self {
-        self.listen.push((addr, Some(tls)));
+        self.listen.push((addr, Entrance { tls: Some(tls), ..Entrance::default() }));
+        self
+    }
+
+    /// Listens for RPCs on `addr` behind proxies that send a PROXY header, version 1 or 2. Callers are then known by the
+    /// address in the header; connections without one, or from elsewhere, are closed.
+    pub fn listen_proxied(
+        mut self,
+        addr: ListenAddr,
+        proxies: Arc<Proxies>,
+        tls: Option<Arc<ServerTls>>,
+    ) -> Self {
+        self.listen.push((addr, Entrance { tls, proxies: Some(proxies) }));
         self
     }
 
@@ -160,17 +175,19 @@ impl Server {
         if self.listen.is_empty() {
             return Err(ServerError::NoListener);
         }
-        let listeners = self.listen.iter().map(|(addr, tls)| (addr.clone(), tls.is_some())).collect();
+        let listeners =
+            self.listen.iter().map(|(addr, entrance)| (addr.clone(), entrance.tls.is_some())).collect();
         let posture = Posture { listeners, guarded: self.guard.is_some() };
         checklist::check(&self.settings, &posture)?;
         let sets: Vec<&[u8]> = self.descriptors.iter().map(Vec::as_slice).collect();
-        let methods = Methods::new(&sets, self.settings.reflection, &self.telemetry)?;
+        let methods = Methods::new(&sets, &self.settings, &self.telemetry)?;
+        SettingsError::unless_empty(method_limits::problems(&self.settings, methods.names()))?;
         for service in methods.services() {
             self.health.set_serving(service, true);
         }
         let mut listeners = Vec::new();
-        for (addr, tls) in std::mem::take(&mut self.listen) {
-            listeners.push((self.listener(&addr).await?, tls));
+        for (addr, entrance) in std::mem::take(&mut self.listen) {
+            listeners.push((self.listener(&addr).await?, entrance));
         }
         let probes = match &self.probes {
             Some(addr) => Some(self.listener(addr).await?),

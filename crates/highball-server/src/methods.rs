@@ -10,6 +10,9 @@ use buffa_descriptor::generated::descriptor::{FileDescriptorProto, FileDescripto
 use highball_core::{Method, MethodKind};
 use highball_telemetry::{MethodMeter, Telemetry, names};
 
+use crate::Settings;
+use crate::method_limits::MethodLimits;
+
 /// The descriptors of this crate's own services.
 const BUILTIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/builtin.bin"));
 
@@ -28,6 +31,7 @@ pub(crate) enum ServedBy {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) kind: MethodKind,
+    pub(crate) limits: MethodLimits,
     pub(crate) meter: Arc<MethodMeter>,
     pub(crate) served_by: ServedBy,
 }
@@ -45,7 +49,7 @@ impl Methods {
     /// Reads the built-in descriptors and `hosted`, encoded `FileDescriptorSet`s. Sets may overlap in files they import.
     pub(crate) fn new(
         hosted: &[&[u8]],
-        reflection: bool,
+        settings: &Settings,
         telemetry: &Telemetry,
     ) -> Result<Self, DescriptorError> {
         let mut pool = DescriptorPool::decode(BUILTIN).map_err(DescriptorError::conflict)?;
@@ -53,13 +57,18 @@ impl Methods {
         for set in hosted {
             merge(&mut pool, set)?;
         }
-        let entry = |label: &str, kind, served_by| Entry { kind, served_by, meter: telemetry.method(label) };
+        let entry = |label: &str, kind, served_by| Entry {
+            kind,
+            limits: MethodLimits::resolve(settings, label, kind, served_by != ServedBy::Hosted),
+            served_by,
+            meter: telemetry.method(label),
+        };
         let mut known = HashMap::new();
         for service in pool.services() {
             let served_by = match service.full_name() {
                 "grpc.health.v1.Health" => ServedBy::Health,
                 "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection"
-                    if reflection =>
+                    if settings.reflection =>
                 {
                     ServedBy::Reflection
                 }
@@ -80,6 +89,11 @@ impl Methods {
 
     pub(crate) fn find(&self, method: &Method) -> &Entry {
         self.known.get(method.full_name()).unwrap_or(&self.other)
+    }
+
+    /// Full names of all described methods.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.known.keys().map(String::as_str)
     }
 
     /// Full names of the hosted services.
@@ -173,7 +187,7 @@ mod tests {
     }
 
     fn methods(sets: &[&[u8]]) -> Result<Methods, DescriptorError> {
-        Methods::new(sets, false, &Telemetry::new())
+        Methods::new(sets, &Settings::default(), &Telemetry::new())
     }
 
     #[test]

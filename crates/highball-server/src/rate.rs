@@ -1,7 +1,7 @@
 //! How often one caller may call.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,7 +60,9 @@ pub(crate) struct Budgets {
     interval: Duration,
     weights: HashMap<String, u32>,
     hasher: RandomState,
-    shards: Vec<Mutex<HashMap<String, Instant>>>,
+    /// By the hash of the caller. Its key is random and secret, so nobody can aim at the budget of another; that two of
+    /// 100,000 callers share one by accident has a chance of one in three billion.
+    shards: Vec<Mutex<HashMap<u64, Instant>>>,
     /// The budget of all callers who find no place.
     shared: Mutex<Instant>,
     telemetry: Telemetry,
@@ -81,30 +83,36 @@ impl Budgets {
         }
     }
 
-    /// Takes the price of one RPC from the caller's budget.
+    /// Takes the price of one RPC from the caller's budget, as of its arrival.
     ///
     /// # Errors
     /// RESOURCE_EXHAUSTED naming the setting and when to come back.
     pub(crate) fn take(&self, rpc: &Rpc) -> Result<(), Status> {
-        self.charge(&rpc.method, rpc.caller.key(&rpc.connection.peer))
+        self.charge(&rpc.method, rpc.caller.key(&rpc.connection.peer), rpc.started)
     }
 
-    fn charge(&self, method: &Method, key: String) -> Result<(), Status> {
+    fn charge(&self, method: &Method, caller: impl Hash, now: Instant) -> Result<(), Status> {
         let price = self.interval * self.weight(method);
-        let now = Instant::now();
-        let index = usize::try_from(self.hasher.hash_one(&key) % SHARDS as u64).unwrap_or_default();
+        let key = self.hasher.hash_one(caller);
+        let index = usize::try_from(key % SHARDS as u64).unwrap_or_default();
         let mut shard = lock(&self.shards[index]);
-        if shard.len() >= self.rates.callers_max.div_ceil(SHARDS) && !shard.contains_key(&key) {
-            // Whoever has the full burst again is the same as somebody unknown.
-            shard.retain(|_, full| *full > now);
-        }
-        let outcome = if shard.len() < self.rates.callers_max.div_ceil(SHARDS) || shard.contains_key(&key) {
+        let outcome = if shard.contains_key(&key) || self.has_place(&mut shard, now) {
             self.pay(shard.entry(key).or_insert(now), price, now)
         } else {
             drop(shard);
             self.pay(&mut lock(&self.shared), price, now)
         };
         outcome.map_err(|wait| self.refuse(wait))
+    }
+
+    /// Whether a caller can be remembered, after forgetting others when there are too many.
+    fn has_place(&self, shard: &mut HashMap<u64, Instant>, now: Instant) -> bool {
+        let max = self.rates.callers_max.div_ceil(SHARDS);
+        if shard.len() >= max {
+            // Whoever has the full burst again is the same as somebody unknown.
+            shard.retain(|_, full| *full > now);
+        }
+        shard.len() < max
     }
 
     /// Moves the moment of a full budget, unless it would be too far away; then how long to wait.
@@ -159,7 +167,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_burst_is_allowed_then_the_rate() {
         let budgets = budgets(Rates::new(10.0, 3));
-        let take = || budgets.charge(&method("/a.B/C"), key(1));
+        let take = || budgets.charge(&method("/a.B/C"), key(1), Instant::now());
         for _ in 0..3 {
             take().unwrap();
         }
@@ -169,14 +177,14 @@ mod tests {
         tokio::time::advance(Duration::from_millis(100)).await;
         take().unwrap();
         assert!(take().is_err());
-        budgets.charge(&method("/a.B/C"), key(2)).expect("another caller has its own budget");
+        budgets.charge(&method("/a.B/C"), key(2), Instant::now()).expect("another caller has its own budget");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_method_costs_its_weight_and_the_exact_name_wins() {
         let weights = vec![("a.B/*".to_owned(), 2), ("a.B/Cheap".to_owned(), 1)];
         let budgets = budgets(Rates { weights, ..Rates::new(1.0, 5) });
-        let take = |path| budgets.charge(&method(path), key(1));
+        let take = |path| budgets.charge(&method(path), key(1), Instant::now());
         take("/a.B/Dear").unwrap();
         take("/a.B/Dear").unwrap();
         assert!(take("/a.B/Dear").is_err());
@@ -188,7 +196,7 @@ mod tests {
     async fn callers_beyond_the_table_share_one_budget_until_places_are_free() {
         let rates = Rates { callers_max: SHARDS, ..Rates::new(1.0, 1) };
         let budgets = budgets(rates);
-        let take = |n| budgets.charge(&method("/a.B/C"), key(n));
+        let take = |n| budgets.charge(&method("/a.B/C"), key(n), Instant::now());
         let served = (0..=250).filter(|n| take(*n).is_ok()).count();
         assert!(served <= SHARDS + 1, "{served} of 251 callers were served");
         assert!(budgets.shards.iter().all(|shard| lock(shard).len() <= 1));

@@ -63,10 +63,11 @@ pub(crate) struct Start<'a> {
 }
 
 impl Record {
-    pub(crate) fn start(rpc: Rpc, start: &Start<'_>) -> Self {
+    /// Boxed, because it travels: from the walk into the response body, whose futures would hold it several times.
+    pub(crate) fn start(rpc: Rpc, start: &Start<'_>) -> Box<Self> {
         start.meter.begin();
         start.in_flight.now.fetch_add(1, Ordering::Relaxed);
-        Self {
+        Box::new(Self {
             rpc,
             telemetry: start.telemetry.clone(),
             received: Arc::default(),
@@ -78,7 +79,7 @@ impl Record {
             quiet: start.quiet,
             permit: None,
             ended: false,
-        }
+        })
     }
 
     /// Keeps a permit until the RPC ends.
@@ -92,7 +93,7 @@ impl Record {
     }
 
     /// Ends the RPC of a caller who may not call it. The reason is for the audit log; the caller gets the status alone.
-    pub(crate) fn deny(self, denial: Denial) -> Response<Body> {
+    pub(crate) fn deny(self: Box<Self>, denial: Denial) -> Response<Body> {
         self.telemetry.report(&Event::Denied {
             rpc: &self.rpc,
             reason: denial.reason.name(),
@@ -102,7 +103,7 @@ impl Record {
     }
 
     /// Ends the RPC before its service answered.
-    pub(crate) fn refuse(mut self, status: Status) -> Response<Body> {
+    pub(crate) fn refuse(mut self: Box<Self>, status: Status) -> Response<Body> {
         self.end(&status);
         status.into_response()
     }

@@ -26,7 +26,7 @@ use crate::stop::{Stop, caught, expired};
 /// waits for that: a first frame that is not ready leaves the head free to go.
 pub(crate) async fn normalise(
     response: Response<Body>,
-    record: Record,
+    record: Box<Record>,
     stop: Stop,
     write_stall: Duration,
 ) -> Response<Body> {
@@ -78,6 +78,10 @@ fn take_status(headers: &mut HeaderMap) -> HeaderMap {
     if Dialect::recognise(headers).is_none() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     }
+    let of_status = |name: &HeaderName| [&STATUS, &MESSAGE, &DETAILS].contains(&name);
+    if !headers.keys().any(of_status) {
+        return HeaderMap::new();
+    }
     let taken = [STATUS, MESSAGE, DETAILS].map(|name| headers.remove(&name).map(|value| (name, value)));
     taken.into_iter().flatten().collect()
 }
@@ -87,7 +91,7 @@ struct Outbound {
     inner: Option<Body>,
     /// What the service put into its head; stands when the body brings no trailers.
     status_in_head: HeaderMap,
-    record: Record,
+    record: Box<Record>,
     stop: Stop,
     /// How long the caller may leave a frame of ours untaken.
     write_stall: Duration,
@@ -134,7 +138,10 @@ impl Outbound {
     /// Counts and bounds a data frame.
     fn data(&mut self, data: Bytes) -> Frame<Bytes> {
         match self.record.sent.walk(&data) {
-            Ok(()) => Frame::data(data),
+            Ok(()) => {
+                self.stop.sent();
+                Frame::data(data)
+            }
             Err(oversized) => {
                 self.record.telemetry.report(&Event::LimitHit { limit: Limit::OutboundMessageSize });
                 let sentence = format!("response {oversized} (message_size_bytes_max)");
@@ -143,12 +150,12 @@ impl Outbound {
         }
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+    fn poll_next(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         if let Some(frame) = self.first.take() {
             return Poll::Ready(Some(frame));
         }
         // A stream that always has the next message ready would never reach the poll below.
-        let stop = self.stop.now();
+        let stop = self.stop.at(now);
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         if let Some(status) = stop {
             return Poll::Ready(Some(self.end(&status)));
@@ -189,9 +196,10 @@ impl http_body::Body for Outbound {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         // hyper polls only while the caller's window has room: being polled is a sign that it reads.
         self.life.limit(None);
-        let frame = ready!(self.poll_next(cx));
+        let now = Instant::now();
+        let frame = ready!(self.poll_next(now, cx));
         if frame.as_ref().is_some_and(Frame::is_data) {
-            let stalled = Instant::now() + self.write_stall;
+            let stalled = now + self.write_stall;
             let deadline = self.stop.deadline().map(Deadline::at);
             self.life.limit(Some(deadline.map_or(stalled, |deadline| deadline.min(stalled))));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use highball_auth::Guard;
 use highball_core::deadline::parse_timeout;
-use highball_core::{Body, Connection, Deadline, DeadlineOrigin, Dialect, Method, MethodKind, Rpc};
+use highball_core::{Body, Connection, Dialect, Method, MethodKind, Rpc};
 use highball_net::{Draining, Platform};
 use highball_telemetry::{Event, Telemetry, TraceId};
 use http::header::ALLOW;
@@ -17,7 +17,7 @@ use tower::util::BoxCloneSyncService;
 use crate::admit::Admission;
 use crate::health::Health;
 use crate::limit::Limited;
-use crate::methods::{Methods, ServedBy};
+use crate::methods::{Entry, Methods, ServedBy};
 use crate::rate::Budgets;
 use crate::record::{InFlight, Record, Start};
 use crate::stop::Stop;
@@ -65,12 +65,11 @@ pub(crate) async fn handle(
     // Start the record, with the deadline parsed, clamped or defaulted.
     let started = Instant::now();
     let timeout = parse_timeout(request.headers());
-    let deadline =
-        timeout.as_ref().ok().and_then(|asked| decide(&host.settings, entry.kind, started, *asked));
+    let deadline = timeout.as_ref().ok().and_then(|asked| entry.limits.deadline(started, *asked));
     let caller = connection.caller.clone();
     let rpc = Rpc { method, kind: entry.kind, dialect, deadline, caller, started, connection };
-    let mut record = Record::start(rpc, &host.record(&entry.meter, request.headers(), builtin));
-    let mut stop = Stop::new(&record, draining.clone());
+    let mut record = Record::start(rpc, &host.record(entry, request.headers(), builtin));
+    let mut stop = Stop::new(&record, draining.clone(), entry.limits.stream_idle);
     if let Err(malformed) = timeout {
         return record
             .refuse(highball_core::Status::new(highball_core::Code::Internal, malformed.to_string()));
@@ -103,7 +102,7 @@ pub(crate) async fn handle(
     }
 
     // Limit the body.
-    let request = limited(request, &draining, &host, &record);
+    let request = limited(request, entry.limits.message_size_bytes_max, &draining, &host, &record);
 
     // The service, until the deadline, with panics caught.
     let answer = stop.guard(&record, host.answer(entry.served_by, draining, request)).await;
@@ -135,20 +134,15 @@ impl Host {
         }
     }
 
-    fn record<'a>(
-        &'a self,
-        meter: &'a Arc<highball_telemetry::MethodMeter>,
-        headers: &HeaderMap,
-        quiet: bool,
-    ) -> Start<'a> {
+    fn record<'a>(&'a self, entry: &'a Entry, headers: &HeaderMap, quiet: bool) -> Start<'a> {
         Start {
-            meter,
+            meter: &entry.meter,
             telemetry: &self.telemetry,
             in_flight: &self.in_flight,
             draining: &self.draining,
             trace: TraceId::from_headers(headers),
             quiet,
-            message_size_bytes_max: self.settings.message_size_bytes_max,
+            message_size_bytes_max: entry.limits.message_size_bytes_max,
         }
     }
 }
@@ -159,30 +153,18 @@ impl fmt::Debug for Host {
     }
 }
 
-/// The deadline in force. Only unary methods get a default and a cap: a stream that nobody limited may live.
-fn decide(
-    settings: &Settings,
-    kind: MethodKind,
-    started: Instant,
-    asked: Option<std::time::Duration>,
-) -> Option<Deadline> {
-    let (default, cap) = (settings.deadline_default, settings.deadline_cap);
-    let (allowed, origin) = match (kind, asked) {
-        (MethodKind::Unary, None) => (default, DeadlineOrigin::ServerDefault),
-        (MethodKind::Unary, Some(asked)) if asked > cap => (cap, DeadlineOrigin::ServerCap),
-        (_, Some(asked)) => (asked, DeadlineOrigin::Caller),
-        (MethodKind::Streaming | MethodKind::Unknown, None) => return None,
-    };
-    Some(Deadline::after(started, allowed, origin))
-}
-
-fn limited(request: Request<Body>, draining: &Draining, host: &Host, record: &Record) -> Request<Body> {
+fn limited(
+    request: Request<Body>,
+    size_bytes_max: usize,
+    draining: &Draining,
+    host: &Host,
+    record: &Record,
+) -> Request<Body> {
     let (mut head, body) = request.into_parts();
     head.extensions.insert(record.rpc.clone());
     // A long stream ends by it when its connection or the server goes away.
     head.extensions.insert(draining.clone());
-    let max = host.settings.message_size_bytes_max;
-    let body = Limited::wrap(body, max, record.received.clone(), host.telemetry.clone());
+    let body = Limited::wrap(body, size_bytes_max, record.received.clone(), host.telemetry.clone());
     Request::from_parts(head, body)
 }
 
@@ -220,28 +202,5 @@ impl Refusal {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         }
         response
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn the_deadline_is_the_callers_unless_the_method_is_unary_and_it_is_missing_or_too_long() {
-        let settings = Settings::default();
-        let seconds = Duration::from_secs;
-        for (kind, asked, want) in [
-            (MethodKind::Unary, None, Some((seconds(30), DeadlineOrigin::ServerDefault))),
-            (MethodKind::Unary, Some(seconds(5)), Some((seconds(5), DeadlineOrigin::Caller))),
-            (MethodKind::Unary, Some(seconds(9000)), Some((seconds(300), DeadlineOrigin::ServerCap))),
-            (MethodKind::Streaming, None, None),
-            (MethodKind::Streaming, Some(seconds(9000)), Some((seconds(9000), DeadlineOrigin::Caller))),
-            (MethodKind::Unknown, None, None),
-        ] {
-            let decided = decide(&settings, kind, Instant::now(), asked);
-            assert_eq!(decided.map(|d| (d.allowed(), d.origin())), want, "{kind:?} {asked:?}");
-        }
     }
 }

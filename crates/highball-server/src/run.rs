@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use highball_core::{Body, Code, Connection, Status};
 use highball_net::caps::Caps;
-use highball_net::tls::ServerTls;
 use highball_net::{Drain, Draining, ListenAddr, Listener, Phase, Tasks};
 use highball_telemetry::Event;
 use http::Request;
@@ -19,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::accept::{Acceptor, Ends};
 use crate::checklist::{self, OpenBox, Posture};
+use crate::entrance::Entrance;
 use crate::rpc::Host;
 use crate::{Settings, admin, renew, rpc};
 
@@ -29,14 +29,14 @@ const ABORT_AFTER: Duration = Duration::from_secs(1);
 /// Connections to the admin port.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
 
-/// A listener, and the TLS its connections speak.
-pub(crate) type Secured = (Box<dyn Listener>, Option<Arc<ServerTls>>);
+/// A listener, and what its connections pass.
+pub(crate) type Guarded = (Box<dyn Listener>, Entrance);
 
 /// A server that holds its addresses and serves nothing yet.
 #[must_use = "a bound server serves nothing until it is run"]
 pub struct BoundServer {
     host: Arc<Host>,
-    listeners: Vec<Secured>,
+    listeners: Vec<Guarded>,
     probes: Option<Box<dyn Listener>>,
     admin: Option<Box<dyn Listener>>,
     drain: Arc<Drain>,
@@ -47,7 +47,7 @@ pub struct BoundServer {
 impl BoundServer {
     pub(crate) fn new(
         host: Arc<Host>,
-        listeners: Vec<Secured>,
+        listeners: Vec<Guarded>,
         probes: Option<Box<dyn Listener>>,
         admin: Option<Box<dyn Listener>>,
         drain: Arc<Drain>,
@@ -82,8 +82,11 @@ impl BoundServer {
     /// The boxes of the launch checklist this server leaves open.
     #[must_use]
     pub fn open_boxes(&self) -> Vec<OpenBox> {
-        let listeners =
-            self.listeners.iter().map(|(listener, tls)| (listener.local_addr(), tls.is_some())).collect();
+        let listeners = self
+            .listeners
+            .iter()
+            .map(|(listener, entrance)| (listener.local_addr(), entrance.tls.is_some()))
+            .collect();
         let posture = Posture { listeners, guarded: self.host.guard.is_some() };
         checklist::open_boxes(&self.host.settings, &posture)
     }
@@ -126,18 +129,20 @@ impl BoundServer {
         let ends = Arc::new(Ends::default());
         let acceptor = Arc::new(rpc_acceptor(&host, &connections, &ends));
         let watchers = Tasks::new();
-        for (listener, tls) in listeners {
-            if let Some(tls) = tls.clone() {
+        for (listener, entrance) in listeners {
+            if let Some(tls) = entrance.tls.clone() {
                 let addr = listener.local_addr().to_string();
                 watchers.spawn(renew::watch(host.telemetry.clone(), addr, tls, reload.clone()));
             }
-            loops.spawn(acceptor.clone().run(listener, tls));
+            loops.spawn(acceptor.clone().run(listener, entrance));
         }
         if let Some(listener) = probes {
-            admin_tasks.spawn(Arc::new(probe_acceptor(&host, &admin_tasks)).run(listener, None));
+            admin_tasks
+                .spawn(Arc::new(probe_acceptor(&host, &admin_tasks)).run(listener, Entrance::default()));
         }
         if let Some(listener) = admin {
-            admin_tasks.spawn(Arc::new(admin_acceptor(&host, &admin_tasks)).run(listener, None));
+            admin_tasks
+                .spawn(Arc::new(admin_acceptor(&host, &admin_tasks)).run(listener, Entrance::default()));
         }
         let draining = drain.listen();
         tokio::select! {

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use highball_core::ByteSize;
-
 use crate::checklist::Profile;
+use crate::method_limits::MethodSettings;
 use crate::rate::Rates;
 
 /// The limits of one server. [`Default`] is the only place where defaults are written down.
@@ -28,6 +27,11 @@ pub struct Settings {
     pub deadline_default: Duration,
     /// Longest deadline a caller of a unary RPC may ask for. Default 5 min.
     pub deadline_cap: Duration,
+    /// Silence in both directions after which a stream is ended UNAVAILABLE, so that a forgotten one does not hold its
+    /// place for ever. Default 5 min. Streams that are quiet by nature get their own in `methods`.
+    pub stream_idle: Duration,
+    /// What is different for some methods. Default nothing.
+    pub methods: Vec<MethodSettings>,
     /// How long readiness says no before anything is refused, so that load balancers see it. Default 2 s.
     pub lame_duck: Duration,
     /// How long RPCs may take to finish after that, before they are cut. Default 30 s.
@@ -53,6 +57,8 @@ impl Default for Settings {
             connections_per_peer_max: 1000,
             deadline_default: Duration::from_secs(30),
             deadline_cap: Duration::from_secs(300),
+            stream_idle: Duration::from_secs(300),
+            methods: Vec::new(),
             lame_duck: Duration::from_secs(2),
             drain_timeout: Duration::from_secs(30),
             reflection: false,
@@ -99,49 +105,19 @@ impl Settings {
             problems
                 .push(format!("deadline_default {default:?} exceeds deadline_cap {cap:?}; raise the cap"));
         }
-        if problems.is_empty() { Ok(()) } else { Err(SettingsError(problems)) }
-    }
-
-    /// The limits in force, as name and value, for the start banner and the admin port.
-    #[must_use]
-    pub fn effective_limits(&self) -> Vec<(&'static str, String)> {
-        let size = |bytes: usize| ByteSize(bytes).to_string();
-        vec![
-            ("message size, each way", size(self.message_size_bytes_max)),
-            ("concurrent RPCs", self.concurrent_rpcs_max.to_string()),
-            (
-                "rate of a caller",
-                match &self.rates {
-                    Some(rates) => format!("{}/s, burst {}", rates.per_second, rates.burst),
-                    None => "not limited".to_owned(),
-                },
-            ),
-            (
-                "connections, total / per peer",
-                format!("{} / {}", self.connections_max, self.connections_per_peer_max),
-            ),
-            ("streams per connection", self.connection.concurrent_streams_max.to_string()),
-            ("header list", size(self.connection.header_list_size_bytes_max as usize)),
-            ("idle / age ±10 % / grace", {
-                let connection = &self.connection;
-                format!("{:?} / {:?} / {:?}", connection.idle_max, connection.age_max, connection.age_grace)
-            }),
-            ("keepalive, time / timeout", {
-                format!("{:?} / {:?}", self.connection.keepalive_time, self.connection.keepalive_timeout)
-            }),
-            ("client pings, at most every", format!("{:?}", self.connection.rules.ping_interval_min)),
-            (
-                "unary deadline, default / cap",
-                format!("{:?} / {:?}", self.deadline_default, self.deadline_cap),
-            ),
-            ("lame duck / drain", format!("{:?} / {:?}", self.lame_duck, self.drain_timeout)),
-        ]
+        SettingsError::unless_empty(problems)
     }
 }
 
 /// Settings that cannot work together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError(Vec<String>);
+
+impl SettingsError {
+    pub(crate) fn unless_empty(problems: Vec<String>) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
+    }
+}
 
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

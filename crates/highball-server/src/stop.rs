@@ -5,12 +5,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use highball_core::{Code, Deadline, Status};
 use highball_net::{Draining, Phase};
 use highball_telemetry::{Event, Telemetry, panics};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::limit::Received;
 use crate::record::Record;
@@ -21,7 +22,35 @@ pub(crate) struct Stop {
     deadline: Option<Deadline>,
     draining: Draining,
     received: Arc<Received>,
+    idle: Option<Idle>,
     waiting: Option<Waiting>,
+}
+
+/// Watches over the silence of a stream.
+struct Idle {
+    max: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Messages received and sent when the timer was set.
+    seen: (u64, u64),
+    sent: u64,
+}
+
+impl Idle {
+    /// Ready once nothing has gone either way for all of `max`. The timer is not moved with every message: it looks back
+    /// when it fires.
+    fn poll(&mut self, received: u64, cx: &mut Context<'_>) -> Poll<Status> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.max)));
+        while timer.as_mut().poll(cx).is_ready() {
+            let now = (received, self.sent);
+            if self.seen == now {
+                let sentence = format!("no message for {:?} (stream_idle)", self.max);
+                return Poll::Ready(Status::new(Code::Unavailable, sentence));
+            }
+            self.seen = now;
+            timer.as_mut().reset(Instant::now() + self.max);
+        }
+        Poll::Pending
+    }
 }
 
 struct Waiting {
@@ -30,8 +59,23 @@ struct Waiting {
 }
 
 impl Stop {
-    pub(crate) fn new(record: &Record, draining: Draining) -> Self {
-        Self { deadline: record.rpc.deadline, draining, received: record.received.clone(), waiting: None }
+    /// `idle` is how long a stream may be silent.
+    pub(crate) fn new(record: &Record, draining: Draining, idle: Option<Duration>) -> Self {
+        let idle = idle.map(|max| Idle { max, timer: None, seen: (0, 0), sent: 0 });
+        Self {
+            deadline: record.rpc.deadline,
+            draining,
+            received: record.received.clone(),
+            idle,
+            waiting: None,
+        }
+    }
+
+    /// A part of a message went out.
+    pub(crate) fn sent(&mut self) {
+        if let Some(idle) = &mut self.idle {
+            idle.sent += 1;
+        }
     }
 
     /// The deadline it watches.
@@ -41,10 +85,15 @@ impl Stop {
 
     /// Why the RPC must end now, if it must. Sets no waker.
     pub(crate) fn now(&self) -> Option<Status> {
+        self.at(Instant::now())
+    }
+
+    /// Like [`now`](Self::now), for whoever has looked at the clock already.
+    pub(crate) fn at(&self, now: Instant) -> Option<Status> {
         if let Some(fault) = self.received.fault() {
             return Some(fault.clone());
         }
-        if let Some(deadline) = self.deadline.filter(Deadline::has_passed) {
+        if let Some(deadline) = self.deadline.filter(|deadline| deadline.at() <= now) {
             return Some(expired(&deadline));
         }
         (self.draining.phase() == Phase::Forced).then(cut)
@@ -68,10 +117,13 @@ impl Stop {
         if waiting.forced.as_mut().poll(cx).is_ready() {
             return Poll::Ready(cut());
         }
-        let (Some(sleep), Some(deadline)) = (&mut waiting.deadline, deadline) else {
-            return Poll::Pending;
-        };
-        sleep.as_mut().poll(cx).map(|()| expired(&deadline))
+        if let (Some(sleep), Some(deadline)) = (&mut waiting.deadline, deadline)
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(expired(&deadline));
+        }
+        let (messages, _) = self.received.totals();
+        self.idle.as_mut().map_or(Poll::Pending, |idle| idle.poll(messages, cx))
     }
 
     /// Runs `work` until it is done or must stop. A panic in it is INTERNAL, reported with its backtrace.

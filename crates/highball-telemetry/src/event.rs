@@ -132,6 +132,15 @@ pub enum Event<'a> {
         /// The rule of the policy that denied it.
         rule: Option<&'a str>,
     },
+    /// A connection that should begin with a PROXY header did not.
+    ProxyHeaderRefused {
+        /// Who connected.
+        proxy: &'a str,
+        /// Why, from a closed set.
+        reason: &'static str,
+        /// Why, for the log.
+        error: &'a str,
+    },
     /// A TLS handshake ended.
     TlsHandshake {
         /// Who connected.
@@ -221,6 +230,9 @@ impl Telemetry {
             Event::ConnectionAbused { kind, .. } => {
                 families.abuse.get_or_create(&KindLabel { kind }).inc();
             }
+            Event::ProxyHeaderRefused { reason, .. } => {
+                families.proxy_headers.get_or_create(&ReasonLabel { reason }).inc();
+            }
             Event::Denied { reason, .. } => {
                 families.denials.get_or_create(&ReasonLabel { reason }).inc();
             }
@@ -259,6 +271,11 @@ fn log(event: &Event<'_>) {
         Event::ConnectionOpened { id, peer } => debug!(connection = id, peer, "connection opened"),
         Event::ConnectionClosed { id, error } => debug!(connection = id, error, "connection closed"),
         Event::ConnectionAbused { id, peer, kind } => warn!(connection = id, peer, kind, "abusive client"),
+        // Health checks of proxies connect and say nothing.
+        Event::ProxyHeaderRefused { proxy, reason: "silent", error } => {
+            debug!(proxy, error, "no proxy header")
+        }
+        Event::ProxyHeaderRefused { proxy, reason, error } => warn!(proxy, reason, error, "no proxy header"),
         Event::Denied { rpc, reason, rule } => warn!(
             target: "highball::audit",
             method = cut(rpc.method.full_name()),

@@ -1,5 +1,8 @@
 //! The log: one JSON object per line on standard output.
 
+mod line;
+mod queue;
+
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -7,43 +10,36 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use crate::names;
+use line::JsonLine;
+use queue::Queue;
 
-/// Lines waiting for standard output. Beyond it lines are dropped and counted in `log_lines_dropped_total`: a terminal or
-/// a collector that stopped reading must not stop the server.
-pub const QUEUE_LINES_MAX: usize = 16_384;
+pub use queue::{LogGuard, QUEUE_LINES_MAX};
 
-static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+static STARTED: OnceLock<Queue> = OnceLock::new();
 
-/// Starts the log for this process. Keep the guard until the end of `main`: dropping it flushes what is queued.
+/// Starts the log for this process. Keep the guard until the end of `main`: dropping it writes what is queued, for at most
+/// a second.
 ///
 /// `filter` follows `tracing_subscriber`'s directives (`info`, `highball::rpc=debug,info`).
 ///
 /// # Errors
-/// A sentence, when the filter does not parse or a log was started before.
-pub fn start(filter: &str) -> Result<WorkerGuard, LogError> {
+/// A sentence, when the filter does not parse, a log was started before, or the system gives no thread.
+pub fn start(filter: &str) -> Result<LogGuard, LogError> {
     let filter =
         EnvFilter::try_new(filter).map_err(|e| LogError(format!("invalid log filter {filter:?}: {e}")))?;
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(QUEUE_LINES_MAX)
-        .lossy(true)
-        .thread_name("highball-log")
-        .finish(std::io::stdout());
-    let dropped = writer.error_counter();
+    let (queue, guard) = queue::start(std::io::stdout())
+        .map_err(|e| LogError(format!("the log's thread could not be started: {e}")))?;
     tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(false)
+        .event_format(JsonLine)
         .with_env_filter(filter)
-        .with_writer(writer)
+        .with_writer(queue.clone())
         .try_init()
         .map_err(|e| LogError(format!("the log was started twice: {e}")))?;
     // The first start wins, as it did for the subscriber.
-    DROPPED.get_or_init(|| dropped);
+    STARTED.get_or_init(|| queue);
     crate::panics::install_hook();
     Ok(guard)
 }
@@ -60,14 +56,13 @@ impl fmt::Display for LogError {
 
 impl std::error::Error for LogError {}
 
-/// Renders `log_lines_dropped_total`; the count lives in the appender.
+/// Renders `log_lines_dropped_total`; the queue counts.
 #[derive(Debug)]
 pub(crate) struct DroppedLines;
 
 impl Collector for DroppedLines {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let dropped = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
-        let counter = ConstCounter::new(dropped as u64);
+        let counter = ConstCounter::new(STARTED.get().map_or(0, Queue::dropped));
         let name = names::LOG_LINES_DROPPED.trim_end_matches("_total");
         let encoder = encoder.encode_descriptor(name, "Log lines dropped", None, MetricType::Counter)?;
         counter.encode(encoder)

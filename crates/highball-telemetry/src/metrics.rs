@@ -35,6 +35,7 @@ pub(crate) struct Families {
     pub(crate) refused: Family<HttpStatusLabel, RawCounter>,
     pub(crate) abuse: Family<KindLabel, RawCounter>,
     pub(crate) denials: Family<ReasonLabel, RawCounter>,
+    pub(crate) proxy_headers: Family<ReasonLabel, RawCounter>,
     pub(crate) tls_handshakes: Family<ResultLabel, RawCounter>,
     pub(crate) tls_expiry: Family<ListenerLabel, Gauge>,
     pub(crate) tls_reloads: Family<ResultLabel, RawCounter>,
@@ -124,6 +125,7 @@ impl Telemetry {
             refused: Family::default(),
             abuse: Family::default(),
             denials: Family::default(),
+            proxy_headers: Family::default(),
             tls_handshakes: Family::default(),
             tls_expiry: Family::default(),
             tls_reloads: Family::default(),
@@ -222,6 +224,7 @@ impl Families {
             "Connections ended because the client misbehaved",
             self.abuse.clone(),
         );
+        registry.register(names::PROXY_HEADERS_REFUSED, "PROXY headers refused", self.proxy_headers.clone());
         registry.register(names::DENIALS, "RPCs denied to their caller", self.denials.clone());
         registry.register(names::TLS_HANDSHAKES, "TLS handshakes", self.tls_handshakes.clone());
         registry.register(

@@ -18,6 +18,8 @@ pub const REFUSED_REQUESTS: &str = "refused_requests";
 pub const ABUSE: &str = "h2_abuse";
 /// RPCs denied to their caller, by reason: `auth_denials_total{reason}`.
 pub const DENIALS: &str = "auth_denials";
+/// Connections of proxies without a PROXY header that could be used, by reason: `proxy_headers_refused_total{reason}`.
+pub const PROXY_HEADERS_REFUSED: &str = "proxy_headers_refused";
 /// TLS handshakes by result (gRFC A118): `grpc_server_tls_handshakes_total{result}`.
 pub const TLS_HANDSHAKES: &str = "grpc_server_tls_handshakes";
 /// When the certificate of a listener expires, in seconds since 1970: `tls_certificate_expiry_timestamp_seconds{listener}`.

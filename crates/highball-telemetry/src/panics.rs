@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::backtrace::Backtrace;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic;
 use std::sync::Once;
 
@@ -19,13 +19,16 @@ pub struct Caught {
 }
 
 thread_local! {
-    static GUARDED: RefCell<Guard> = const { RefCell::new(Guard::Off) };
+    static GUARDED: Cell<Guard> = const { Cell::new(Guard::Off) };
+    /// What was seen, while the guard says so. Apart, so that the usual way touches one byte.
+    static SEEN: RefCell<Option<Caught>> = const { RefCell::new(None) };
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Guard {
     Off,
     On,
-    Caught(Caught),
+    Caught,
 }
 
 /// Runs `work`, turning a panic into [`Caught`].
@@ -37,16 +40,21 @@ enum Guard {
 pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Caught> {
     install_hook();
     let outer = GUARDED.replace(Guard::On);
+    // A guard around this one may have seen a panic that its work caught.
+    let before = (outer == Guard::Caught).then(|| SEEN.take()).flatten();
     let outcome = panic::catch_unwind(panic::AssertUnwindSafe(work));
-    let seen = GUARDED.replace(outer);
+    let seen = (GUARDED.replace(outer) == Guard::Caught).then(|| SEEN.take()).flatten();
+    if before.is_some() {
+        SEEN.set(before);
+    }
     match (outcome, seen) {
-        (Ok(done), Guard::Caught(swallowed)) => {
+        (Ok(done), Some(swallowed)) => {
             tracing::warn!(panic = swallowed.message, "a panic was caught by the service itself");
             Ok(done)
         }
-        (Ok(done), _) => Ok(done),
-        (Err(_), Guard::Caught(caught)) => Err(caught),
-        (Err(payload), _) => Err(Caught { message: text(&*payload).to_owned(), backtrace: String::new() }),
+        (Ok(done), None) => Ok(done),
+        (Err(_), Some(caught)) => Err(caught),
+        (Err(payload), None) => Err(Caught { message: text(&*payload).to_owned(), backtrace: String::new() }),
     }
 }
 
@@ -57,7 +65,7 @@ pub fn install_hook() {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             // Nothing is caught in a process that aborts: its last words must reach somebody.
-            let guarded = !cfg!(panic = "abort") && GUARDED.with_borrow(|guard| !matches!(guard, Guard::Off));
+            let guarded = !cfg!(panic = "abort") && GUARDED.get() != Guard::Off;
             if !guarded {
                 return before(info);
             }
@@ -68,7 +76,8 @@ pub fn install_hook() {
             };
             // A panic on top of one that was not caught yet ends the process; one that the service caught itself does
             // not. Which it is cannot be known here, so the earlier one is said now.
-            if let Guard::Caught(earlier) = GUARDED.replace(Guard::Caught(caught)) {
+            GUARDED.set(Guard::Caught);
+            if let Some(earlier) = SEEN.replace(Some(caught)) {
                 tracing::error!(
                     panic = earlier.message,
                     backtrace = earlier.backtrace,

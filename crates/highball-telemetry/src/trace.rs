@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The 16-byte trace id of W3C Trace Context; never all zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +15,7 @@ impl TraceId {
     /// `ff`, all-zero ids, or a wrong shape. Higher versions are read by their first four fields.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let text = headers.get("traceparent")?.to_str().ok()?;
+        let text = headers.get(TRACEPARENT)?.to_str().ok()?;
         let mut fields = text.split('-');
         let (version, trace, parent, flags) =
             (fields.next()?, fields.next()?, fields.next()?, fields.next()?);

@@ -4,11 +4,12 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use highball::auth::{Guard, World};
 use highball::net::tls::{ServerTls, TlsError};
-use highball::net::{Os, Tasks};
-use highball::server::{OpenBox, Settings};
+use highball::net::{Draining, Os, Platform, Tasks};
+use highball::server::{MethodSettings, OpenBox, Settings};
 use highball::{BoundServer, Drain, DrainReport, Health, ListenAddr, Server, ServerError, Telemetry};
 use thiserror::Error;
 
@@ -28,6 +29,8 @@ pub struct Plan {
     pub settings: Settings,
     /// Transport security and callers.
     pub security: Security,
+    /// Where sockets come from: [`Os::shared`] unless somebody else opened them.
+    pub platform: Arc<dyn Platform>,
 }
 
 /// Why the service did not start. Each is one sentence for the person who started it.
@@ -54,6 +57,7 @@ pub enum StartError {
 pub struct Bound {
     server: BoundServer,
     app: App,
+    draining: Draining,
     /// Follows the keys of tokens.
     _tasks: Tasks,
 }
@@ -70,12 +74,20 @@ impl Plan {
     /// Dropping the future closes what was opened.
     pub async fn bind(self) -> Result<Bound, StartError> {
         let (telemetry, health, drain) = (Telemetry::new(), Health::new(), Arc::new(Drain::new()));
+        let draining = drain.listen();
         let seams = Seams {
             draining: drain.listen(),
             database: health.ready_when("database"),
             orders_created: telemetry.counter("orders_created", "Orders created, replayed requests aside"),
             users_created: telemetry.counter("users_created", "Users created, replayed requests aside"),
         };
+        let mut settings = self.settings;
+        // An order may rest for days; keepalive and the age of connections end watches that nobody hears.
+        settings.methods.push(MethodSettings {
+            methods: "ecommerce.v1.OrderService/WatchOrder".to_owned(),
+            stream_idle: Some(Duration::ZERO),
+            ..MethodSettings::default()
+        });
         let Security { tls, auth, health: probes } = self.security;
         // What can be wrong in files is found before a database is made.
         let tls = tls.map(|tls| ServerTls::load(tls, Os::shared())).transpose()?.map(Arc::new);
@@ -87,9 +99,10 @@ impl Plan {
         let app = App::open(&self.database, seams).await?;
         let server = Server::new(app.service())
             .with_descriptors(DESCRIPTORS)
-            .with_settings(self.settings)
+            .with_settings(settings)
             .with_telemetry(telemetry)
             .with_health(health)
+            .with_platform(self.platform)
             .with_drain(drain);
         let server = self.listen.into_iter().fold(server, |server, addr| match (&addr, &tls) {
             (ListenAddr::Tcp(_), Some(tls)) => server.listen_tls(addr, tls.clone()),
@@ -99,7 +112,7 @@ impl Plan {
         let server = probes.into_iter().fold(server, Server::health_only);
         let server = self.admin.into_iter().fold(server, Server::admin);
         match server.bind().await {
-            Ok(server) => Ok(Bound { server, app, _tasks: tasks }),
+            Ok(server) => Ok(Bound { server, app, draining, _tasks: tasks }),
             Err(cause) => {
                 app.close().await;
                 Err(cause.into())
@@ -109,6 +122,12 @@ impl Plan {
 }
 
 impl Bound {
+    /// Hears the phases of the drain.
+    #[must_use]
+    pub fn draining(&self) -> Draining {
+        self.draining.clone()
+    }
+
     /// Where it listens for RPCs, with the ports the system chose.
     #[must_use]
     pub fn addrs(&self) -> Vec<ListenAddr> {

@@ -22,6 +22,7 @@
 //!     database: Database::sqlite(path.join("orders.db")),
 //!     settings: highball::Settings::default(),
 //!     security: orders::Security::default(),
+//!     platform: highball::net::Os::shared(),
 //! };
 //! let bound = plan.bind().await?;
 //! println!("listening on {}", bound.addrs()[0]);
@@ -46,6 +47,7 @@ pub mod proto;
 mod rpc;
 mod security;
 mod store;
+mod supervised;
 
 pub use app::{App, Seams};
 pub use host::{Bound, Plan, StartError};

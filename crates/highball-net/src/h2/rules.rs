@@ -1,6 +1,6 @@
 //! Whether the peer behaves: pings, floods, and headers that never end.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -138,7 +138,7 @@ pub(crate) struct Watch {
     rules: Rules,
     /// Streams the client opened and we have not ended. The client cannot make it grow: h2 refuses streams beyond
     /// SETTINGS_MAX_CONCURRENT_STREAMS, and a refusal is a reset, which ends the stream here.
-    open: HashSet<u32>,
+    open: BTreeSet<u32>,
     last_stream: u32,
     idle_since: Instant,
     /// The header block that is being received; nothing else may come before its end (RFC 9113 §6.10).
@@ -184,7 +184,7 @@ impl Watch {
     pub(crate) fn new(rules: Rules, now: Instant) -> Self {
         Self {
             rules,
-            open: HashSet::new(),
+            open: BTreeSet::new(),
             last_stream: 0,
             idle_since: now,
             header_block_since: None,
@@ -250,9 +250,8 @@ impl Watch {
         overflow.map_or(Ok(()), Err)
     }
 
-    /// A frame of ours; whether its stream was open before it.
+    /// A frame of ours; whether it ended a stream that was open.
     pub(crate) fn outbound(&mut self, head: &Head, now: Instant) -> bool {
-        let was_open = self.open.contains(&head.stream);
         match head.kind {
             frames::DATA | frames::HEADERS => {
                 // gRFC A9: any sign that the client is being served resets the strikes.
@@ -265,9 +264,9 @@ impl Watch {
             _ => {}
         }
         if head.ends_stream() || head.kind == frames::RST_STREAM {
-            self.close(head.stream, now);
+            return self.close(head.stream, now);
         }
-        was_open
+        false
     }
 
     /// We reset a stream because the client broke the protocol on it. On a stream that we had already ended, it may just
@@ -294,10 +293,13 @@ impl Watch {
         };
     }
 
-    fn close(&mut self, stream: u32, now: Instant) {
-        if self.open.remove(&stream) && self.open.is_empty() {
+    /// Whether the stream was open.
+    fn close(&mut self, stream: u32, now: Instant) -> bool {
+        let was_open = self.open.remove(&stream);
+        if was_open && self.open.is_empty() {
             self.idle_since = now;
         }
+        was_open
     }
 
     /// gRFC A9, "Server Enforcement". A forgiven client, or one that has just been served, has no last ping.

@@ -158,8 +158,7 @@ impl Sentinel {
 
     /// Walks bytes from the peer and sets the timer for what must come next.
     fn inspect(&mut self, mut bytes: &[u8]) -> Result<(), Abuse> {
-        let control = self.control.clone();
-        let mut shared = control.lock();
+        let mut shared = self.control.lock();
         if let Opening::Preface(matched) = shared.opening {
             let (piece, rest) = bytes.split_at(bytes.len().min(PREFACE.len() - matched));
             let matched = matched + piece.len();

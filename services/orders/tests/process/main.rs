@@ -13,3 +13,4 @@ mod listen;
 mod program;
 mod rows;
 mod start;
+mod supervised;

@@ -48,7 +48,13 @@ impl Program {
 
     /// Starts it with more flags.
     pub(crate) async fn start_with(dir: &Path, flags: &[&str]) -> Self {
+        Self::start_in(dir, &[], flags).await
+    }
+
+    /// Starts it with more variables in its environment.
+    pub(crate) async fn start_in(dir: &Path, variables: &[(&str, &str)], flags: &[&str]) -> Self {
         let mut child = command(dir)
+            .envs(variables.iter().copied())
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             // Ten thousand lines about calls would only be in the way.
             .args(["--log", "info,highball::rpc=warn"])
