@@ -112,13 +112,15 @@ pub(crate) struct UserPatch {
 }
 
 impl UserPatch {
-    /// `user` with the changes.
+    /// `user` with the changes. Another address is not verified because the last one was, whoever changes it: a caller of
+    /// an older version cannot even see the mark.
     pub(crate) fn apply(self, user: User) -> User {
+        let same = self.email.as_deref().is_none_or(|email| email_key(email) == email_key(&user.email));
         User {
+            email_verified: self.email_verified.unwrap_or(user.email_verified && same),
             email: self.email.unwrap_or(user.email),
             name: self.name.unwrap_or(user.name),
             phone_number: self.phone_number.unwrap_or(user.phone_number),
-            email_verified: self.email_verified.unwrap_or(user.email_verified),
             legacy_field: self.legacy_field.unwrap_or(user.legacy_field),
             ..user
         }
@@ -128,4 +130,29 @@ impl UserPatch {
 /// The address by which two users are the same: letter case aside.
 pub(crate) fn email_key(email: &str) -> String {
     email.to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_address_is_not_verified_because_the_last_one_was() {
+        let user = || User {
+            id: String::new(),
+            email: "ann@x.y".to_owned(),
+            name: String::new(),
+            role: Role::Customer,
+            phone_number: String::new(),
+            email_verified: true,
+            legacy_field: String::new(),
+            created: Micros(0),
+        };
+        let to = |email: &str| UserPatch { email: Some(email.to_owned()), ..UserPatch::default() };
+        assert!(!to("eve@x.y").apply(user()).email_verified);
+        assert!(to("Ann@x.y").apply(user()).email_verified, "the same address in other letters");
+        let both = UserPatch { email_verified: Some(true), ..to("eve@x.y") };
+        assert!(both.apply(user()).email_verified, "it was said so");
+        assert!(UserPatch::default().apply(user()).email_verified);
+    }
 }
