@@ -60,10 +60,14 @@ fn banner(bound: &Bound, data: &std::path::Path) -> String {
     let mut text = String::from("\nhighball is up\n\n");
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
         // Writing into a String cannot fail.
-        writeln!(text, "  {name:<30} {value}").ok();
+        writeln!(text, "  {name:<32} {value}").ok();
     };
     for addr in bound.addrs() {
-        line("gRPC (plaintext HTTP/2)", &addr);
+        let name = if bound.speaks_tls(&addr) { "gRPC (HTTP/2 over TLS)" } else { "gRPC (plaintext HTTP/2)" };
+        line(name, &addr);
+    }
+    if let Some(probes) = bound.health_only_addr() {
+        line("health checks only", &probes);
     }
     if let Some(admin) = bound.admin_addr() {
         line("admin", &format_args!("http://{admin}/  (/livez /readyz /metrics)"));
@@ -72,7 +76,7 @@ fn banner(bound: &Bound, data: &std::path::Path) -> String {
     line("log", &"standard output, one JSON object per line");
     text.push_str("\nlimits in force\n");
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
-        writeln!(text, "  {name:<30} {value}").ok();
+        writeln!(text, "  {name:<32} {value}").ok();
     };
     for limit in bound.settings().limits() {
         line(limit.what, &limit.value);
@@ -95,16 +99,22 @@ fn commands(bound: &Bound) -> String {
     let mut text = String::new();
     let grpc = bound.addrs().into_iter().find(|addr| matches!(addr, ListenAddr::Tcp(_)));
     if let Some(addr) = &grpc {
+        // The CA of a certificate is not known here, so the commands do not check it.
+        let (curl, grpcurl) = match bound.speaks_tls(addr) {
+            true => ("-k --http2 https", "-insecure"),
+            false => ("--http2-prior-knowledge http", "-plaintext"),
+        };
+        let (flags, scheme) = curl.rsplit_once(' ').unwrap_or_default();
         // The envelope: flag 0, length 6, then field 1 of HelloRequest = "Rail".
         writeln!(
             text,
-            "  printf '\\0\\0\\0\\0\\6\\12\\4Rail' | curl -s --http2-prior-knowledge -H 'content-type: application/grpc' \\\n\
-             \x20     -H 'te: trailers' --data-binary @- --output - http://{addr}/greeter.Greeter/SayHello | strings",
+            "  printf '\\0\\0\\0\\0\\6\\12\\4Rail' | curl -s {flags} -H 'content-type: application/grpc' \\\n\
+             \x20     -H 'te: trailers' --data-binary @- --output - {scheme}://{addr}/greeter.Greeter/SayHello | strings",
         )
         .ok();
         writeln!(
             text,
-            "  grpcurl -plaintext -d '{{\"user_id\":\"u1\",\"items\":[{{\"product_id\":\"tea\",\"quantity\":2,\"price\":3.5}}]}}' \\\n\
+            "  grpcurl {grpcurl} -d '{{\"user_id\":\"u1\",\"items\":[{{\"product_id\":\"tea\",\"quantity\":2,\"price\":3.5}}]}}' \\\n\
              \x20     {addr} ecommerce.v1.OrderService/CreateOrder",
         )
         .ok();

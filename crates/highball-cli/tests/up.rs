@@ -321,7 +321,8 @@ async fn production_starts_when_every_box_is_closed() {
             break;
         }
     }
-    assert!(banner.contains("highball is up"), "{banner}");
+    assert!(banner.contains("highball is up") && banner.contains("gRPC (HTTP/2 over TLS)"), "{banner}");
+    assert!(banner.contains("https://127.0.0.1:") && !banner.contains("plaintext"), "{banner}");
     for name in ["tls", "callers", "rates", "reflection"] {
         assert!(!banner.contains(&format!("[ ] {name}")), "{name} is closed: {banner}");
     }

@@ -58,6 +58,7 @@ pub struct Bound {
     server: BoundServer,
     app: App,
     draining: Draining,
+    tls: bool,
     /// Follows the keys of tokens.
     _tasks: Tasks,
 }
@@ -112,7 +113,7 @@ impl Plan {
         let server = probes.into_iter().fold(server, Server::health_only);
         let server = self.admin.into_iter().fold(server, Server::admin);
         match server.bind().await {
-            Ok(server) => Ok(Bound { server, app, draining, _tasks: tasks }),
+            Ok(server) => Ok(Bound { server, app, draining, tls: tls.is_some(), _tasks: tasks }),
             Err(cause) => {
                 app.close().await;
                 Err(cause.into())
@@ -122,6 +123,12 @@ impl Plan {
 }
 
 impl Bound {
+    /// Whether one of its addresses speaks TLS: TCP addresses do when there is a certificate.
+    #[must_use]
+    pub fn speaks_tls(&self, addr: &ListenAddr) -> bool {
+        self.tls && matches!(addr, ListenAddr::Tcp(_))
+    }
+
     /// Hears the phases of the drain.
     #[must_use]
     pub fn draining(&self) -> Draining {
