@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use highball_auth::Guard;
 use highball_core::deadline::parse_timeout;
-use highball_core::{Body, Connection, Dialect, Method, MethodKind, Rpc};
+use highball_core::{Body, Code, Connection, Dialect, Method, MethodKind, Rpc, Status};
 use highball_net::{Draining, Platform};
 use highball_telemetry::{Event, Telemetry, TraceId};
 use http::header::ALLOW;
@@ -71,8 +71,7 @@ pub(crate) async fn handle(
     let mut record = Record::start(rpc, &host.record(entry, request.headers(), builtin));
     let mut stop = Stop::new(&record, draining.clone(), entry.limits.stream_idle);
     if let Err(malformed) = timeout {
-        return record
-            .refuse(highball_core::Status::new(highball_core::Code::Internal, malformed.to_string()));
+        return record.refuse(Status::new(Code::Internal, malformed.to_string()));
     }
 
     // Admit. Probes must not fail because the server is busy.
