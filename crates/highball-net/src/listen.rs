@@ -115,6 +115,17 @@ pub(crate) async fn bind(addr: &ListenAddr) -> io::Result<Box<dyn Listener>> {
     }
 }
 
+/// Listens on a socket that somebody else bound to `addr`, whose file, for a Unix socket, stays theirs.
+pub(crate) fn adopt(addr: ListenAddr, socket: Socket) -> io::Result<Box<dyn Listener>> {
+    socket.set_nonblocking(true)?;
+    Ok(match addr {
+        ListenAddr::Tcp(_) => Box::new(Tcp(TcpListener::from_std(socket.into())?)),
+        ListenAddr::Unix(path) => {
+            Box::new(Unix { listener: UnixListener::from_std(socket.into())?, path, inode: None })
+        }
+    })
+}
+
 struct Tcp(TcpListener);
 
 impl Tcp {
@@ -146,6 +157,7 @@ impl Listener for Tcp {
 struct Unix {
     listener: UnixListener,
     path: PathBuf,
+    /// Of the file that is ours to remove.
     inode: Option<u64>,
 }
 

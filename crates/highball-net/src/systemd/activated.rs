@@ -2,19 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
-use highball_core::Peer;
-use highball_core::caller::Process;
-use tokio::net::{TcpListener, UnixListener};
 
 use super::Inherited;
-use crate::{Io, ListenAddr, Listener, Platform};
+use crate::{ListenAddr, Listener, Platform, listen};
 
 /// A platform that was started with sockets: who binds the address of one gets that one, and everybody else what the
 /// platform below gives. A server needs no other setting than the addresses it would listen on anyway.
@@ -77,43 +71,9 @@ impl fmt::Debug for Activated {
 
 fn adopt(inherited: Inherited) -> io::Result<Box<dyn Listener>> {
     let (addr, socket) = inherited.into_parts();
-    socket.set_nonblocking(true)?;
     // Once more for descriptors that did not come through `listenfd`: a child must not hold a server's port.
     socket.set_cloexec(true)?;
-    Ok(match addr {
-        ListenAddr::Tcp(addr) => Box::new(Tcp(TcpListener::from_std(socket.into())?, addr)),
-        ListenAddr::Unix(path) => Box::new(Unix(UnixListener::from_std(socket.into())?, path)),
-    })
-}
-
-struct Tcp(TcpListener, SocketAddr);
-
-impl Listener for Tcp {
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Box<dyn Io>, Peer)>> {
-        let (io, peer) = ready!(self.0.poll_accept(cx))?;
-        // As for sockets of our own: small frames do not wait, and a peer that is gone is found out by reading.
-        io.set_nodelay(true).ok();
-        Poll::Ready(Ok((Box::new(io), Peer::Tcp(peer))))
-    }
-
-    fn local_addr(&self) -> ListenAddr {
-        ListenAddr::Tcp(self.1)
-    }
-}
-
-struct Unix(UnixListener, PathBuf);
-
-impl Listener for Unix {
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Box<dyn Io>, Peer)>> {
-        let (io, _) = ready!(self.0.poll_accept(cx))?;
-        let process =
-            io.peer_cred().ok().map(|peer| Process { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() });
-        Poll::Ready(Ok((Box::new(io), Peer::Unix(process))))
-    }
-
-    fn local_addr(&self) -> ListenAddr {
-        ListenAddr::Unix(self.1.clone())
-    }
+    listen::adopt(addr, socket)
 }
 
 #[cfg(test)]

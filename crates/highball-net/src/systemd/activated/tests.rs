@@ -5,6 +5,9 @@
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
 
+use highball_core::Peer;
+use highball_core::caller::Process;
+
 use super::*;
 use crate::Os;
 
