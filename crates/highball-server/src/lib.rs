@@ -11,7 +11,7 @@
 //!
 //! Invariants: every RPC ends its record exactly once, with the status that was sent to its caller; a panic of the service is INTERNAL
 //! and costs neither the connection nor the process; a response always ends with a status; a drain ends at the latest
-//! [`Settings::lame_duck`] + [`Settings::drain_timeout`] + one second after the signal.
+//! [`Settings::lame_duck`] + [`Settings::drain_timeout`] + three seconds after the signal.
 //!
 //! Absent on purpose: it calls nobody (that is the channel), reads no argv, environment or settings file, and touches no
 //! socket itself (that is net). Transport security, authentication and rates have their place in the walk and are not here

@@ -26,8 +26,8 @@ use crate::{Settings, admin, renew, rpc};
 /// connection's own farewell, which is the orderly way.
 const ABORT_AFTER: Duration = Duration::from_secs(1);
 
-/// Connections to the admin port.
-const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// Connections to a port beside those for RPCs.
+const SIDE_CONNECTIONS_MAX: usize = 256;
 
 /// A listener, and what its connections pass.
 pub(crate) type Guarded = (Box<dyn Listener>, Entrance);
@@ -125,7 +125,7 @@ impl BoundServer {
     /// Dropping the future closes every connection at once.
     pub async fn run(self, stop: impl Future<Output = ()>) -> DrainReport {
         let Self { host, listeners, probes, admin, drain, reload } = self;
-        let (loops, connections, admin_tasks) = (Tasks::new(), Tasks::new(), Tasks::new());
+        let (loops, connections, side_tasks) = (Tasks::new(), Tasks::new(), Tasks::new());
         let ends = Arc::new(Ends::default());
         let acceptor = Arc::new(rpc_acceptor(&host, &connections, &ends));
         let watchers = Tasks::new();
@@ -136,14 +136,7 @@ impl BoundServer {
             }
             loops.spawn(acceptor.clone().run(listener, entrance));
         }
-        if let Some(listener) = probes {
-            admin_tasks
-                .spawn(Arc::new(probe_acceptor(&host, &admin_tasks)).run(listener, Entrance::default()));
-        }
-        if let Some(listener) = admin {
-            admin_tasks
-                .spawn(Arc::new(admin_acceptor(&host, &admin_tasks)).run(listener, Entrance::default()));
-        }
+        open_side_doors(&host, &side_tasks, probes, admin);
         let draining = drain.listen();
         tokio::select! {
             () = stop => {}
@@ -180,7 +173,10 @@ impl BoundServer {
             timeout(ABORT_AFTER, connections.finished()).await.ok();
         }
         connections.abort_all();
-        connections.finished().await;
+        // In vain for a task that never yields; the drain ends all the same.
+        timeout(ABORT_AFTER, connections.finished()).await.ok();
+        // A probe that still watches would be waited for below.
+        drop(side_tasks);
         // The streams of an aborted connection are dropped by the runtime soon after it; the report must have them all.
         let patience = Instant::now() + ABORT_AFTER;
         while host.in_flight.now() > 0 && Instant::now() < patience {
@@ -227,56 +223,59 @@ fn rpc_acceptor(
 /// The walk, boxed once at the door.
 type RpcFuture = futures_util::future::BoxFuture<'static, http::Response<Body>>;
 
-/// The port for probes takes the same walk, for one service only, and hears no drain either.
-fn probe_acceptor(
+/// Starts the ports beside those for RPCs.
+fn open_side_doors(
     host: &Arc<Host>,
     tasks: &Tasks,
-) -> Acceptor<impl Fn(Arc<Connection>, Draining, Request<Body>) -> RpcFuture + Clone + Send + Sync + 'static>
-{
-    let handle = host.clone();
-    Acceptor {
-        settings: host.settings.connection.clone(),
-        platform: host.platform.clone(),
-        caps: Caps::new(ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_MAX),
-        telemetry: host.telemetry.clone(),
-        draining: Draining::never(),
-        connections: tasks.spawner(),
-        ends: Arc::default(),
-        service: move |connection, draining, request: Request<Body>| -> RpcFuture {
-            if request.uri().path().starts_with("/grpc.health.v1.Health/") {
-                Box::pin(rpc::handle(handle.clone(), connection, draining, request))
-            } else {
-                let refusal = Status::new(Code::Unimplemented, "this port answers health checks only");
-                Box::pin(std::future::ready(refusal.into_response()))
-            }
-        },
+    probes: Option<Box<dyn Listener>>,
+    admin: Option<Box<dyn Listener>>,
+) {
+    if let Some(listener) = probes {
+        let acceptor = side_acceptor(host, tasks, host.settings.connection.clone(), probe(host));
+        tasks.spawn(Arc::new(acceptor).run(listener, Entrance::default()));
+    }
+    if let Some(listener) = admin {
+        let (health, telemetry) = (host.health.clone(), host.telemetry.clone());
+        let answer = move |_, _, request: Request<Body>| {
+            std::future::ready(admin::answer(&health, &telemetry, &request))
+        };
+        let acceptor = side_acceptor(host, tasks, highball_net::http::Settings::default(), answer);
+        tasks.spawn(Arc::new(acceptor).run(listener, Entrance::default()));
     }
 }
 
-/// The admin port hears no drain: probes and scrapes are answered to the end.
-fn admin_acceptor(
-    host: &Arc<Host>,
+/// A port beside those for RPCs: for a scraper, a prober and a few people. It hears no drain, so that they are answered to
+/// the end, and its bound keeps anybody from using up the process through it.
+fn side_acceptor<S>(
+    host: &Host,
     tasks: &Tasks,
-) -> Acceptor<
-    impl Fn(Arc<Connection>, Draining, Request<Body>) -> std::future::Ready<http::Response<Body>>
-    + Clone
-    + Send
-    + Sync
-    + 'static,
-> {
-    let (health, telemetry) = (host.health.clone(), host.telemetry.clone());
+    settings: highball_net::http::Settings,
+    service: S,
+) -> Acceptor<S> {
     Acceptor {
-        settings: highball_net::http::Settings::default(),
+        settings,
         platform: host.platform.clone(),
-        // A scraper and a few people; the bound is there so that nobody can use up the process through this door.
-        caps: Caps::new(ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_MAX),
+        caps: Caps::new(SIDE_CONNECTIONS_MAX, SIDE_CONNECTIONS_MAX),
         telemetry: host.telemetry.clone(),
         draining: Draining::never(),
         connections: tasks.spawner(),
         ends: Arc::default(),
-        service: move |_, _, request: Request<Body>| {
-            std::future::ready(admin::answer(&health, &telemetry, &request))
-        },
+        service,
+    }
+}
+
+/// What the port for probes answers: the same walk, for one service only.
+fn probe(
+    host: &Arc<Host>,
+) -> impl Fn(Arc<Connection>, Draining, Request<Body>) -> RpcFuture + Clone + Send + Sync + 'static {
+    let handle = host.clone();
+    move |connection, draining, request: Request<Body>| -> RpcFuture {
+        if request.uri().path().starts_with("/grpc.health.v1.Health/") {
+            Box::pin(rpc::handle(handle.clone(), connection, draining, request))
+        } else {
+            let refusal = Status::new(Code::Unimplemented, "this port answers health checks only");
+            Box::pin(std::future::ready(refusal.into_response()))
+        }
     }
 }
 
