@@ -73,6 +73,14 @@ impl Body {
         body.map_or_else(Self::empty, Self::boxed)
     }
 
+    /// Boxes a body whose error is this crate's already: nothing is looked at on its way.
+    pub fn of<B>(body: B) -> Self
+    where
+        B: HttpBody<Data = Bytes, Error = BodyError> + Send + 'static,
+    {
+        Self(Kind::Boxed(body.boxed_unsync()))
+    }
+
     fn boxed<B>(body: B) -> Self
     where
         B: HttpBody<Data = Bytes> + Send + 'static,

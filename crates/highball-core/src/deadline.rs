@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 /// The header in which a caller states how long it will wait.
@@ -19,6 +19,12 @@ pub enum DeadlineOrigin {
     ServerDefault,
     /// The server's cap for unary methods; the caller asked for more.
     ServerCap,
+    /// The RPC during whose handling this call was made.
+    Inherited,
+    /// The service config of what is called: `timeout` of its method.
+    MethodConfig,
+    /// The channel's default for unary methods; the application set none.
+    ChannelDefault,
 }
 
 /// A moment after which an RPC answers DEADLINE_EXCEEDED.
@@ -76,6 +82,9 @@ impl fmt::Display for Deadline {
             DeadlineOrigin::Caller => write!(f, "{allowed:?} set by the caller's grpc-timeout"),
             DeadlineOrigin::ServerDefault => write!(f, "{allowed:?} set by the server (deadline_default)"),
             DeadlineOrigin::ServerCap => write!(f, "{allowed:?} set by the server (deadline_cap)"),
+            DeadlineOrigin::Inherited => write!(f, "{allowed:?} left to the RPC that made the call"),
+            DeadlineOrigin::MethodConfig => write!(f, "{allowed:?} set by the service config (timeout)"),
+            DeadlineOrigin::ChannelDefault => write!(f, "{allowed:?} set by the channel (deadline_default)"),
         }
     }
 }
@@ -120,10 +129,23 @@ pub fn parse_timeout(headers: &HeaderMap) -> Result<Option<Duration>, InvalidTim
     }))
 }
 
+/// Writes `grpc-timeout`: at most eight digits of the finest unit they suffice for, rounded up, so that a peer never gives
+/// up before we do. What has passed is `1n`: a timeout of zero is not one.
+#[must_use]
+pub fn encode_timeout(left: Duration) -> HeaderValue {
+    const DIGITS_8: u128 = 100_000_000;
+    let nanos = left.as_nanos().max(1);
+    let units = [(1, 'n'), (1_000, 'u'), (1_000_000, 'm'), (1_000_000_000, 'S'), (60_000_000_000, 'M')];
+    let fits =
+        units.into_iter().map(|(size, unit)| (nanos.div_ceil(size), unit)).find(|(n, _)| *n < DIGITS_8);
+    let (amount, unit) = fits.unwrap_or((nanos.div_ceil(3_600_000_000_000).min(DIGITS_8 - 1), 'H'));
+    // Digits and a letter are always a legal value.
+    HeaderValue::try_from(format!("{amount}{unit}")).unwrap_or_else(|_| HeaderValue::from_static("1n"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     fn parse(value: &str) -> Result<Option<Duration>, InvalidTimeout> {
@@ -167,7 +189,31 @@ mod tests {
         assert!(!deadline.has_passed());
     }
 
+    #[test]
+    fn a_timeout_is_written_in_eight_digits() {
+        for (left, want) in [
+            (Duration::ZERO, "1n"),
+            (Duration::from_nanos(99_999_999), "99999999n"),
+            (Duration::from_millis(100), "100000u"),
+            (Duration::from_secs(30), "30000000u"),
+            (Duration::from_secs(100), "100000m"),
+            (Duration::from_nanos(100_000_001), "100001u"),
+            (Duration::MAX, "99999999H"),
+        ] {
+            assert_eq!(encode_timeout(left), want, "{left:?}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_written_timeout_is_read_as_no_less_and_hardly_more(nanos in 1_u64..) {
+            let left = Duration::from_nanos(nanos);
+            let mut headers = HeaderMap::new();
+            headers.insert(TIMEOUT_HEADER, encode_timeout(left));
+            let read = parse_timeout(&headers).unwrap().unwrap();
+            prop_assert!(read >= left && read - left <= left / 100_000);
+        }
+
         #[test]
         fn any_header_is_read_or_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..12)) {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {

@@ -25,13 +25,19 @@ impl Dialect {
             && matches!(rest.first(), None | Some(b'+' | b';'));
         grpc.then_some(Self::Grpc)
     }
+
+    /// As logs spell it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+        }
+    }
 }
 
 impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Grpc => f.write_str("grpc"),
-        }
+        f.write_str(self.name())
     }
 }
 

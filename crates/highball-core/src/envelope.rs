@@ -11,13 +11,14 @@ pub const PREFIX_SIZE_BYTES: usize = 5;
 /// any of it is buffered.
 ///
 /// DATA frame boundaries mean nothing to gRPC, so a prefix may come in pieces; the state here is those pieces, five bytes
-/// at most. The size is the one on the wire: a compressed message is measured compressed.
+/// at most. The size is the one on the wire: a compressed message is measured compressed here.
 #[derive(Debug, Clone)]
 pub struct Envelopes {
     size_bytes_max: usize,
     prefix: [u8; PREFIX_SIZE_BYTES],
     prefix_filled: usize,
     message_left: usize,
+    flags: u8,
     messages: u64,
     bytes: u64,
 }
@@ -31,6 +32,7 @@ impl Envelopes {
             prefix: [0; PREFIX_SIZE_BYTES],
             prefix_filled: 0,
             message_left: 0,
+            flags: 0,
             messages: 0,
             bytes: 0,
         }
@@ -64,7 +66,8 @@ impl Envelopes {
     }
 
     fn begin_message(&mut self) -> Result<(), Oversized> {
-        let [_, a, b, c, d] = self.prefix;
+        let [flag, a, b, c, d] = self.prefix;
+        self.flags |= flag;
         let size_bytes = u32::from_be_bytes([a, b, c, d]) as usize;
         self.prefix_filled = 0;
         if size_bytes > self.size_bytes_max {
@@ -79,6 +82,13 @@ impl Envelopes {
     #[must_use]
     pub fn at_boundary(&self) -> bool {
         self.prefix_filled == 0 && self.message_left == 0
+    }
+
+    /// The bits of the flags of all messages begun so far: 0 when none was compressed, 1 when one was. Anything else is no
+    /// gRPC.
+    #[must_use]
+    pub fn flags(&self) -> u8 {
+        self.flags
     }
 
     /// Messages begun so far.

@@ -1,7 +1,8 @@
 //! What an RPC is.
 //!
 //! This room holds the nouns every other room speaks: [`Rpc`] (the one record an RPC carries), [`Method`], [`Dialect`],
-//! [`Deadline`], [`Status`] and [`Code`], the length-prefixed [`Envelopes`] and the one [`Body`].
+//! [`Deadline`], [`Status`] and [`Code`], the length-prefixed [`Envelopes`] and the one [`Body`]. [`current`] tells whatever a
+//! handler calls which RPC it works for.
 //!
 //! It opens nothing, spawns nothing and reads no file; it knows neither tonic nor connectrpc. Everything that carries an
 //! RPC in this workspace has one shape:
@@ -23,8 +24,10 @@
 //! Invariants: only [`status`] turns anything into a gRPC code; a [`BodyError`] always keeps its `source()` chain, because
 //! hyper reads the reset code from there; an [`Rpc`] is written once, where the RPC enters.
 
+pub mod backoff;
 pub mod body;
 pub mod caller;
+pub mod current;
 pub mod deadline;
 mod details;
 pub mod dialect;
@@ -34,8 +37,10 @@ pub mod rpc;
 pub mod status;
 pub mod units;
 
+pub use backoff::{Backoff, BackoffSettings};
 pub use body::{Body, BodyError, BoxError};
 pub use caller::Caller;
+pub use current::Current;
 pub use deadline::{Deadline, DeadlineOrigin};
 pub use dialect::Dialect;
 pub use envelope::Envelopes;

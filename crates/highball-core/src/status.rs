@@ -117,6 +117,27 @@ impl Code {
             _ => Self::Unknown,
         }
     }
+
+    /// What a stream that was reset with this HTTP/2 error code means to the caller (gRPC over HTTP/2, "Errors"). Codes that
+    /// the specification does not map, STREAM_CLOSED among them, are UNKNOWN.
+    #[must_use]
+    pub fn from_reset(code: u32) -> Self {
+        match code {
+            // NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR, SETTINGS_TIMEOUT, FRAME_SIZE_ERROR,
+            // COMPRESSION_ERROR, CONNECT_ERROR
+            0x0..=0x4 | 0x6 | 0x9 | 0xa => Self::Internal,
+            // REFUSED_STREAM
+            0x7 => Self::Unavailable,
+            // CANCEL
+            0x8 => Self::Cancelled,
+            // ENHANCE_YOUR_CALM
+            0xb => Self::ResourceExhausted,
+            // INADEQUATE_SECURITY
+            0xc => Self::PermissionDenied,
+            // STREAM_CLOSED, HTTP_1_1_REQUIRED, and whatever comes
+            _ => Self::Unknown,
+        }
+    }
 }
 
 impl fmt::Display for Code {
@@ -285,6 +306,28 @@ mod tests {
         for code in Code::ALL {
             assert_eq!(Code::from_header(&HeaderValue::from(code as u16)), code);
         }
+    }
+
+    #[test]
+    fn a_reset_becomes_the_code_of_the_specification() {
+        use Code::*;
+        let table = [
+            [Internal, Internal, Internal, Internal, Internal, Unknown, Internal].as_slice(),
+            &[
+                Unavailable,
+                Cancelled,
+                Internal,
+                Internal,
+                ResourceExhausted,
+                PermissionDenied,
+                Unknown,
+                Unknown,
+            ],
+        ];
+        for (code, want) in (0..).zip(table.concat()) {
+            assert_eq!(Code::from_reset(code), want, "{code:#x}");
+        }
+        assert_eq!(Code::from_reset(u32::MAX), Unknown);
     }
 
     #[test]
