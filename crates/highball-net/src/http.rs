@@ -17,8 +17,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::time::{Instant, sleep_until};
 
-use crate::h2::sentinel::{Control, Sentinel, Timeouts};
+use crate::h2::control::Control;
+use crate::h2::sentinel::{Sentinel, Timeouts};
 use crate::h2::{Abuse, Rules};
+use crate::outbox::Outbox;
+use crate::silence::{Watched, silent};
 use crate::stream_task::StreamTask;
 use crate::tasks::{Spawner, Tasks};
 use crate::{Drain, Draining, Io, Phase, inbound};
@@ -32,6 +35,15 @@ pub struct Settings {
     pub header_list_size_bytes_max: u32,
     /// Bytes of one response that wait for the client's window. Default 64 KiB.
     pub send_buffer_size_bytes_max: usize,
+    /// Bytes of all responses that wait for the client, with 256 for each frame. At the bound a response makes no further
+    /// message until others have gone out; a client that takes nothing for [`write_stall`](Self::write_stall) then is
+    /// closed. A message counts as long as any of it waits, and one may go beyond the bound for each thread of the runtime.
+    /// Default 64 MiB: a full send buffer for each of 1,000 streams, so that readers who stall, each within its own
+    /// buffer, do not hold up the rest.
+    pub buffered_size_bytes_max: usize,
+    /// Bytes of all requests that have come and that no service has read, announced as the window of the connection and
+    /// of each stream. Default 1 MiB.
+    pub receive_buffer_size_bytes_max: u32,
     /// Time for the TLS handshake. Default 10 s.
     pub handshake_timeout: Duration,
     /// Time for the whole preface with its SETTINGS, or for an HTTP/1.1 request head. Default 10 s.
@@ -61,6 +73,8 @@ impl Default for Settings {
             concurrent_streams_max: 1000,
             header_list_size_bytes_max: 16 << 10,
             send_buffer_size_bytes_max: 64 << 10,
+            buffered_size_bytes_max: 64 << 20,
+            receive_buffer_size_bytes_max: 1 << 20,
             handshake_timeout: Duration::from_secs(10),
             preface_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
@@ -120,26 +134,31 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let (streams, phases) = (Tasks::new(), Drain::new());
-    let (builder, timeouts) = builder(settings, &streams);
+    let outbox = Outbox::new(settings.buffered_size_bytes_max);
+    let (builder, timeouts) = builder(settings, Streams(streams.spawner(), outbox.clone()));
     let (sentinel, control) = Sentinel::new(io, settings.rules.clone(), timeouts);
     let (used, heard) = (Used::default(), phases.listen());
-    let mark = used.clone();
+    let (mark, account) = (used.clone(), outbox.clone());
     let service = service_fn(move |request| {
         mark.0.store(true, Ordering::Relaxed);
         let response = service(inbound::request(request), heard.clone());
-        async move { Ok::<_, Infallible>(response.await) }
+        let account = account.clone();
+        async move { Ok::<_, Infallible>(response.await.map(|body| account.counted(body))) }
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(sentinel), service));
+    let connection = pin!(builder.serve_connection(TokioIo::new(sentinel), service));
+    let silence = silent(settings.keepalive_time, settings.keepalive_timeout, &control);
+    let mut connection = Watched::new(connection, silence);
 
     let end = 'life: {
         // A set of one: polled only when it was woken itself, and not its three timers with every frame.
         let mut leaving: FuturesUnordered<_> =
-            std::iter::once(time_to_leave(settings, jitter, draining, &control)).collect();
+            std::iter::once(time_to_leave(settings, jitter, draining, &control, &outbox)).collect();
         let leave = tokio::select! {
             biased;
-            end = connection.as_mut() => break 'life ended(end, &control),
+            end = &mut connection => break 'life ended(end, &control),
             Some(leave) = leaving.next() => leave,
         };
+        let Some(leave) = leave else { break 'life End::Abusive(Abuse::WriteStall) };
         if let Some(debug) = leave.debug {
             control.say_goodbye(debug);
         }
@@ -148,21 +167,21 @@ where
         tokio::select! {
             // What has arrived is looked at before the clock is.
             biased;
-            end = until_spoken(connection.as_mut(), &control) => if let Some(end) = end {
+            end = until_spoken(&mut connection, &control) => if let Some(end) = end {
                 break 'life ended(end, &control);
             },
             () = tokio::time::sleep(FAREWELL) => break 'life End::Orderly,
         }
-        connection.as_mut().graceful_shutdown();
+        connection.connection.as_mut().graceful_shutdown();
         tokio::select! {
             biased;
-            end = connection.as_mut() => break 'life ended(end, &control),
+            end = &mut connection => break 'life ended(end, &control),
             () = unused(&used) => break 'life End::Orderly,
             () = leave.patience(settings, draining) => {}
         }
         phases.advance(Phase::Forced);
         tokio::select! {
-            end = connection.as_mut() => ended(end, &control),
+            end = &mut connection => ended(end, &control),
             () = tokio::time::sleep(LAST_WORDS) => End::Cut,
         }
     };
@@ -173,12 +192,12 @@ where
 }
 
 /// Drives the connection until it is known what it speaks; its end, if that comes first.
-async fn until_spoken<C: Future>(mut connection: Pin<&mut C>, control: &Control) -> Option<C::Output> {
+async fn until_spoken<C: Future + Unpin>(connection: &mut C, control: &Control) -> Option<C::Output> {
     std::future::poll_fn(|cx| {
         if control.has_spoken() {
             return Poll::Ready(None);
         }
-        match connection.as_mut().poll(cx) {
+        match Pin::new(&mut *connection).poll(cx) {
             Poll::Ready(end) => Poll::Ready(Some(end)),
             Poll::Pending if control.has_spoken() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
@@ -209,13 +228,21 @@ impl Leave {
     }
 }
 
-/// Resolves when the connection is too old, has been idle for too long, or the server drains.
-async fn time_to_leave(settings: &Settings, jitter: u64, draining: &Draining, control: &Control) -> Leave {
+/// Resolves when the connection is too old, has been idle for too long, or the server drains; to nothing when it must not
+/// be waited for, because it holds all it may and takes nothing.
+async fn time_to_leave(
+    settings: &Settings,
+    jitter: u64,
+    draining: &Draining,
+    control: &Control,
+    outbox: &Outbox,
+) -> Option<Leave> {
     let too_old = Instant::now() + jittered(settings.age_max, jitter);
     tokio::select! {
-        () = draining.begun() => Leave { debug: None },
-        () = sleep_until(too_old) => Leave { debug: Some("max_age") },
-        () = idle(settings.idle_max, control) => Leave { debug: Some("max_idle") },
+        () = draining.begun() => Some(Leave { debug: None }),
+        () = sleep_until(too_old) => Some(Leave { debug: Some("max_age") }),
+        () = idle(settings.idle_max, control) => Some(Leave { debug: Some("max_idle") }),
+        () = outbox.stuck(settings.write_stall) => None,
     }
 }
 
@@ -272,20 +299,20 @@ fn calmed(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-fn builder(settings: &Settings, streams: &Tasks) -> (auto::Builder<Streams>, Timeouts) {
-    let mut builder = auto::Builder::new(Streams(streams.spawner()));
+fn builder(settings: &Settings, streams: Streams) -> (auto::Builder<Streams>, Timeouts) {
+    let mut builder = auto::Builder::new(streams);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.concurrent_streams_max)
         .max_header_list_size(settings.header_list_size_bytes_max)
         .max_send_buf_size(settings.send_buffer_size_bytes_max)
+        .initial_connection_window_size(settings.receive_buffer_size_bytes_max)
+        .initial_stream_window_size(settings.receive_buffer_size_bytes_max)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         // h2 counts over the whole life of a connection, and counts frames that were under way when we answered early: a
         // proxy in front of a server that sheds load would lose every stream in the end. The sentinel counts by rate.
-        .max_local_error_reset_streams(None)
-        .keep_alive_interval(settings.keepalive_time)
-        .keep_alive_timeout(settings.keepalive_timeout);
+        .max_local_error_reset_streams(None);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.preface_timeout);
     let timeouts = Timeouts {
         preface: settings.preface_timeout,
@@ -297,11 +324,11 @@ fn builder(settings: &Settings, streams: &Tasks) -> (auto::Builder<Streams>, Tim
 
 /// Spawns the streams of one connection, each under a [`crate::Life`].
 #[derive(Clone)]
-struct Streams(Spawner);
+struct Streams(Spawner, Outbox);
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        self.0.spawn(StreamTask::new(stream));
+        self.0.spawn(StreamTask::new(stream, self.1.clone()));
     }
 }
 

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 /// Boxes the body of a request.
 pub(crate) fn request(request: Request<Incoming>) -> Request<Body> {
     let watched = request.version() == Version::HTTP_2;
-    request.map(|incoming| if watched { Body::new(Whole(Some(incoming))) } else { Body::new(incoming) })
+    request.map(|incoming| if watched { Body::of(Whole(Some(incoming))) } else { Body::new(incoming) })
 }
 
 /// hyper reports RST_STREAM(NO_ERROR) as a clean end of the body, and some proxies reset with that code when their client

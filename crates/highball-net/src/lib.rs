@@ -12,23 +12,36 @@
 //! latest when the drain is forced; time is `tokio::time`, so that the whole room runs under a simulated clock.
 //! It does not know what an RPC is beyond the connection it came over.
 
+mod address;
 pub mod caps;
+pub mod client;
+mod connect;
+pub mod dial;
 pub mod drain;
+pub mod fetch;
 pub mod h2;
 pub mod http;
 mod inbound;
 pub mod listen;
+pub mod names;
+mod outbox;
 pub mod platform;
 pub mod proxy_protocol;
+mod silence;
 mod stream_task;
 pub mod systemd;
 pub mod tasks;
 pub mod tls;
 
+pub use address::Address;
 pub use caps::Caps;
+pub use connect::ConnectOptions;
+pub use dial::{DialError, Dialer, Dialled};
 pub use drain::{Drain, Draining, Phase};
+pub use fetch::{FetchError, Fetcher};
 pub use listen::{ListenAddr, ListenError};
+pub use names::{Lookup, LookupError};
 pub use platform::{Io, Listener, Os, Platform};
-pub use stream_task::Life;
+pub use stream_task::{Life, Room};
 pub use tasks::{Spawner, Tasks};
-pub use tls::ServerTls;
+pub use tls::{ClientTls, ServerTls};

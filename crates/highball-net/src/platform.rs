@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use highball_core::Peer;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::ListenAddr;
-use crate::listen;
+use crate::connect::{self, ConnectOptions};
+use crate::names::{Lookup, LookupError, System};
+use crate::{Address, ListenAddr, listen};
 
 /// A byte stream to one peer.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -41,6 +43,38 @@ pub trait Platform: Send + Sync + 'static {
     /// Starts to listen.
     fn bind<'a>(&'a self, addr: &'a ListenAddr) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
 
+    /// Connects. There is no time limit of its own: the caller drops the future.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the attempt and closes what there is of it.
+    fn connect<'a>(
+        &'a self,
+        address: &'a Address,
+        options: ConnectOptions,
+    ) -> BoxFuture<'a, io::Result<Box<dyn Io>>>;
+
+    /// The addresses of a name: IPv4 and IPv6, in one answer. Literal addresses answer for themselves. It ends by itself, see
+    /// [`LOOKUP_TIMEOUT`](crate::names::LOOKUP_TIMEOUT).
+    ///
+    /// # Errors
+    /// [`LookupError`] tells an answer of "no" from no answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the question.
+    fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Lookup, LookupError>>;
+
+    /// The TXT records of a name, such as `_grpc_config.shop.example`; the strings of one record are put together (gRFC A2).
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup).
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the question.
+    fn lookup_txt<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Lookup<Bytes>, LookupError>>;
+
     /// The wall clock, for what is dated by people: certificates, tokens. Never for measuring time.
     fn wall_clock(&self) -> SystemTime;
 
@@ -63,6 +97,22 @@ impl Os {
 impl Platform for Os {
     fn bind<'a>(&'a self, addr: &'a ListenAddr) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
         Box::pin(listen::bind(addr))
+    }
+
+    fn connect<'a>(
+        &'a self,
+        address: &'a Address,
+        options: ConnectOptions,
+    ) -> BoxFuture<'a, io::Result<Box<dyn Io>>> {
+        Box::pin(connect::connect(address, options))
+    }
+
+    fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Lookup, LookupError>> {
+        Box::pin(async move { System::read().addresses(name).await })
+    }
+
+    fn lookup_txt<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Lookup<Bytes>, LookupError>> {
+        Box::pin(async move { System::read().texts(name).await })
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is where the wall clock comes from")]

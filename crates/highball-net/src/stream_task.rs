@@ -4,60 +4,107 @@
 //! stops every timer inside the body as well: the deadline passes unseen, and what the RPC holds is held for ever. The
 //! task around the stream is polled for its own timer, and ends the stream by dropping it, which resets it.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-tokio::task_local! {
-    static LIFE: Life;
+use crate::outbox::{Outbox, Place};
+
+thread_local! {
+    static RUNNING: RefCell<Option<State>> = const { RefCell::new(None) };
 }
 
-/// How long the stream of the current task may go without being polled. Clones share the limit.
-#[derive(Debug, Clone, Default)]
-pub struct Life(Arc<Mutex<State>>);
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     until: Option<Instant>,
     over: bool,
+    outbox: Outbox,
+}
+
+/// The life of the stream whose task is running: how long it may go without being polled, and whether its connection has
+/// room for what it sends. Outside of one nothing ends it, and there is room.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Life;
+
+/// A stream's place among those of its connection that wait for room. Dropping it gives the place up.
+#[derive(Debug, Default)]
+pub struct Room(Place);
+
+impl Room {
+    /// Whether it waits.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.0.is_taken()
+    }
 }
 
 impl Life {
-    /// The life of the stream whose task is running; a life of its own, which nothing ends, outside of one.
-    #[must_use]
-    pub fn current() -> Self {
-        LIFE.try_with(Clone::clone).unwrap_or_default()
+    /// Ready while less than [`buffered_size_bytes_max`](crate::http::Settings::buffered_size_bytes_max) of all responses
+    /// of the connection wait for the client. A response asks before it makes its next message; who waits is woken in
+    /// turn.
+    pub fn poll_room(room: &mut Room, cx: &mut Context<'_>) -> Poll<()> {
+        if !room.is_waiting() && running(|state| state.outbox.has_room()).unwrap_or(true) {
+            return Poll::Ready(());
+        }
+        // Cloned, because telling others may run their code.
+        match running(|state| state.outbox.clone()) {
+            Some(outbox) => outbox.poll_room(&mut room.0, cx),
+            None => Poll::Ready(()),
+        }
     }
 
     /// From now on the stream is reset at `until`; never, for `None`. Takes effect when the current poll returns.
-    pub fn limit(&self, until: Option<Instant>) {
-        self.lock().until = until;
+    pub fn limit(until: Option<Instant>) {
+        running(|state| state.until = until);
     }
 
     /// Whether the limit ended the stream.
     #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.lock().over
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn is_over() -> bool {
+        running(|state| state.over).unwrap_or_default()
     }
 }
 
-/// Runs a stream under a [`Life`].
+/// `None` outside of a stream's task, and while the thread ends.
+fn running<T>(look: impl FnOnce(&mut State) -> T) -> Option<T> {
+    RUNNING.try_with(|state| state.borrow_mut().as_mut().map(look)).ok().flatten()
+}
+
+/// Runs `work` as a part of the stream.
+fn within<T>(state: &mut Option<State>, work: impl FnOnce() -> T) -> T {
+    /// Also when `work` panics.
+    struct Restore<'a>(&'a mut Option<State>);
+    impl Drop for Restore<'_> {
+        fn drop(&mut self) {
+            swap(self.0);
+        }
+    }
+    swap(state);
+    let _restore = Restore(state);
+    work()
+}
+
+fn swap(state: &mut Option<State>) {
+    // Fails only while the thread ends, when it runs nothing any more.
+    RUNNING.try_with(|running| std::mem::swap(&mut *running.borrow_mut(), state)).ok();
+}
+
+/// Runs a stream under a [`Life`]. Boxed, because a task is moved several times on its way to the runtime.
 pub(crate) struct StreamTask<F> {
     stream: Option<Pin<Box<F>>>,
-    life: Life,
+    /// Elsewhere while the stream runs.
+    state: Option<State>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<F> StreamTask<F> {
-    pub(crate) fn new(stream: F) -> Self {
-        Self { stream: Some(Box::pin(stream)), life: Life::default(), timer: None }
+    pub(crate) fn new(stream: F, outbox: Outbox) -> Self {
+        let state = State { until: None, over: false, outbox };
+        Self { stream: Some(Box::pin(stream)), state: Some(state), timer: None }
     }
 }
 
@@ -67,10 +114,10 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let Some(stream) = &mut this.stream else { return Poll::Ready(()) };
-        if LIFE.sync_scope(this.life.clone(), || stream.as_mut().poll(cx)).is_ready() {
+        if within(&mut this.state, || stream.as_mut().poll(cx)).is_ready() {
             return Poll::Ready(());
         }
-        let Some(until) = this.life.lock().until else {
+        let Some(until) = this.state.as_ref().and_then(|state| state.until) else {
             this.timer = None;
             return Poll::Pending;
         };
@@ -81,10 +128,12 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
         if timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        this.life.lock().over = true;
-        // Whatever the stream holds is released in its own scope.
+        if let Some(state) = &mut this.state {
+            state.over = true;
+        }
+        // Whatever the stream holds is released as a part of it.
         let stream = this.stream.take();
-        LIFE.sync_scope(this.life.clone(), || drop(stream));
+        within(&mut this.state, || drop(stream));
         Poll::Ready(())
     }
 }
@@ -94,31 +143,54 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    struct OnDrop<F: FnMut()>(F);
+
+    impl<F: FnMut()> Drop for OnDrop<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_is_not_polled_any_more_ends_at_its_limit() {
-        let (life, seen) = (Life::default(), Life::default());
-        let task = StreamTask::new(async {
-            Life::current().limit(Some(Instant::now() + Duration::from_secs(5)));
+        let mut known_over = false;
+        let stream = async {
+            let _seen = OnDrop(|| known_over = Life::is_over());
+            Life::limit(Some(Instant::now() + Duration::from_secs(5)));
             std::future::pending::<()>().await;
-        });
-        let inner = task.life.clone();
+        };
         let started = Instant::now();
-        task.await;
+        StreamTask::new(stream, Outbox::new(1)).await;
         assert_eq!(started.elapsed(), Duration::from_secs(5));
-        assert!(inner.is_over());
-        assert!(!life.is_over() && !seen.is_over());
+        assert!(known_over && !Life::is_over());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_limit_that_is_lifted_ends_nothing() {
-        StreamTask::new(async {
-            let life = Life::current();
-            life.limit(Some(Instant::now() + Duration::from_secs(5)));
+        let mut ended = false;
+        let stream = async {
+            Life::limit(Some(Instant::now() + Duration::from_secs(5)));
             tokio::time::sleep(Duration::from_secs(1)).await;
-            life.limit(None);
+            Life::limit(None);
             tokio::time::sleep(Duration::from_secs(60)).await;
-            assert!(!life.is_over());
-        })
-        .await;
+            ended = true;
+        };
+        StreamTask::new(stream, Outbox::new(1)).await;
+        assert!(ended);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_limit_of_one_stream_is_not_that_of_another_on_the_same_thread() {
+        let short = async {
+            Life::limit(Some(Instant::now() + Duration::from_secs(1)));
+            std::future::pending::<()>().await;
+        };
+        let mut ended = false;
+        let long = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            ended = true;
+        };
+        tokio::join!(StreamTask::new(short, Outbox::new(1)), StreamTask::new(long, Outbox::new(1)));
+        assert!(ended);
     }
 }

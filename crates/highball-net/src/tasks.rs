@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -23,6 +24,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Running {
+    /// The owner is gone.
+    closed: bool,
     /// By place; a place that is free is taken again.
     places: Vec<Place>,
     free: Vec<usize>,
@@ -100,6 +103,8 @@ impl Tasks {
 
 impl Drop for Tasks {
     fn drop(&mut self) {
+        // Nothing starts behind its back: what is running may be about to spawn.
+        self.0.lock().closed = true;
         self.abort_all();
     }
 }
@@ -132,19 +137,19 @@ impl fmt::Debug for Spawner {
 impl Shared {
     fn spawn(this: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         let mut running = this.lock();
+        if running.closed {
+            return;
+        }
         let place = running.free.pop().unwrap_or(running.places.len());
         if running.put(place, Place::Starting).is_none() {
             running.places.push(Place::Starting);
         }
         // Not held while spawning: a runtime that shuts down drops the task right there, and its entry comes here.
         drop(running);
-        // Weak, so that what runs here does not keep its own list alive.
-        let entry = Entry { place, shared: Arc::downgrade(this) };
+        // It goes with the future, which the owner has dropped by abort: the list and what runs do not keep each other.
+        let entry = Entry { place, shared: this.clone() };
         #[expect(clippy::disallowed_methods, reason = "this is the owner that the ban asks for")]
-        let handle = tokio::spawn(async move {
-            let _entry = entry;
-            task.await;
-        });
+        let handle = tokio::spawn(task.map(move |()| drop(entry)));
         this.settle(place, Place::Running(handle.abort_handle()));
     }
 
@@ -174,14 +179,12 @@ impl Shared {
 /// The place of a task in the list; dropped with its future, however that ends.
 struct Entry {
     place: usize,
-    shared: Weak<Shared>,
+    shared: Arc<Shared>,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.settle(self.place, Place::Ended);
-        }
+        self.shared.settle(self.place, Place::Ended);
     }
 }
 
@@ -208,7 +211,9 @@ mod tests {
             std::future::pending::<()>().await;
         });
         assert_eq!(tasks.running(), 1);
+        let late = tasks.spawner();
         drop(tasks);
+        late.spawn(async { panic!("started without an owner") });
         while !stopped.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;
         }

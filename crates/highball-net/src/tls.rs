@@ -1,4 +1,5 @@
-//! TLS for what listens: certificates that reload, client certificates, and failures that say what was wrong.
+//! TLS: certificates that reload, certificates of both sides, and failures that say what was wrong. This page is about what
+//! listens; what dials is in [`client`].
 //!
 //! ```text
 //!   Settings -> ServerTls::load          reads and checks every file, or one sentence about the first that is wrong
@@ -17,6 +18,7 @@
 //! session ids, so that a removed CA, a revocation and an expiry hold at once. Elsewhere sessions are kept in memory, at most
 //! 256, and forgotten with each reload. 0-RTT data is never accepted.
 
+pub mod client;
 mod clients;
 mod clock;
 mod config;
@@ -43,6 +45,7 @@ use crate::{Io, Platform};
 use config::InForce;
 use files::Files;
 
+pub use client::ClientTls;
 pub use error::TlsError;
 pub use facts::{Changed, Facts};
 pub use handshake::{HandshakeError, Reason, SUCCESS};

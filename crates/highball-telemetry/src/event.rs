@@ -3,43 +3,59 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use highball_core::current::{Abandoned, Waste};
 use highball_core::{Rpc, Status};
 use tracing::{debug, error, info, warn};
 
 use crate::metrics::{
-    HttpStatusLabel, KindLabel, LimitLabel, ListenerLabel, MethodOnly, ReasonLabel, ResultLabel,
+    HttpStatusLabel, KindLabel, LimitLabel, ListenerLabel, MethodAfter, MethodOnly, ReasonLabel, ResultLabel,
 };
-use crate::{MethodMeter, Telemetry, TraceId};
+use crate::{JwksRefresh, MethodMeter, Telemetry, TraceId};
 
 /// A limit that refused something; the label value is the name of the setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Limit {
-    /// `message_size_max`, inbound.
+    /// `message_size_bytes_max`, inbound.
     InboundMessageSize,
-    /// `message_size_max`, outbound.
+    /// `message_size_bytes_max`, inbound: a compressed message that is too large once it is decompressed.
+    DecompressedMessageSize,
+    /// `decompression_ratio_max`.
+    DecompressionRatio,
+    /// `message_size_bytes_max`, outbound.
     OutboundMessageSize,
     /// `concurrent_rpcs_max`.
     ConcurrentRpcs,
+    /// `adaptive_concurrency`.
+    AdaptiveConcurrency,
     /// `rates`.
     Rate,
+    /// `failed_tokens`.
+    FailedTokens,
     /// `connections_max`.
     Connections,
     /// `connections_per_peer_max`.
     ConnectionsPerPeer,
+    /// `connection.buffered_size_bytes_max`: a response waits for others of its connection to go out.
+    BufferedSize,
     /// `connection.write_stall`: a caller did not read its response.
     WriteStall,
 }
 
 impl Limit {
-    fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::InboundMessageSize => "inbound_message_size",
+            Self::DecompressedMessageSize => "decompressed_message_size",
+            Self::DecompressionRatio => "decompression_ratio",
             Self::OutboundMessageSize => "outbound_message_size",
             Self::ConcurrentRpcs => "concurrent_rpcs",
+            Self::AdaptiveConcurrency => "adaptive_concurrency",
             Self::Rate => "rate",
+            Self::FailedTokens => "failed_tokens",
             Self::Connections => "connections",
             Self::ConnectionsPerPeer => "connections_per_peer",
+            Self::BufferedSize => "buffered_size",
             Self::WriteStall => "write_stall",
         }
     }
@@ -88,10 +104,38 @@ pub enum Event<'a> {
         /// What was wrong.
         what: &'a str,
     },
+    /// Work went on for an RPC after its deadline or its cancellation.
+    WorkWasted {
+        /// The metric label of the method.
+        method: &'a str,
+        /// For how long, and why nobody waited.
+        waste: Waste,
+    },
     /// A limit refused something.
     LimitHit {
         /// Which.
         limit: Limit,
+    },
+    /// Adaptive concurrency looked at a window of RPCs.
+    ConcurrencyAdapted {
+        /// The limit from now on.
+        limit: u32,
+        /// Latency of the window over latency without load; 1 is a server at ease.
+        ratio: f64,
+    },
+    /// The latency of a method without load was measured.
+    BaselineMeasured {
+        /// The metric label of the method.
+        method: &'a str,
+        /// The latency.
+        latency: Duration,
+    },
+    /// The limit was halved for a moment, to measure latency without load.
+    ConcurrencyProbed {
+        /// Whether there were RPCs enough to measure it.
+        measured: bool,
+        /// For how long.
+        took: Duration,
     },
     /// A request that is not an RPC was refused.
     RequestRefused {
@@ -150,6 +194,8 @@ pub enum Event<'a> {
         /// Why it failed, for the log.
         error: Option<&'a str>,
     },
+    /// The keys of tokens were read, or could not be.
+    Jwks(JwksRefresh<'a>),
     /// The certificate of a listener is in force.
     TlsCertificate {
         /// The listener.
@@ -214,8 +260,23 @@ impl Telemetry {
             Event::HandlerPanicked { method, .. } => {
                 families.panics.get_or_create(&MethodOnly { method: (*method).to_owned() }).inc();
             }
+            Event::WorkWasted { method, waste } => {
+                let labels = MethodAfter { method: (*method).to_owned(), after: after(waste.after) };
+                families.wasted.get_or_create(&labels).observe(waste.time.as_secs_f64());
+            }
             Event::LimitHit { limit } => {
                 families.limit_hits.get_or_create(&LimitLabel { limit: limit.label() }).inc();
+            }
+            Event::ConcurrencyAdapted { ratio, .. } => {
+                families.adaptation.ratio.set(*ratio);
+            }
+            Event::BaselineMeasured { method, latency } => {
+                let method = MethodOnly { method: (*method).to_owned() };
+                families.adaptation.baseline.get_or_create(&method).set(latency.as_secs_f64());
+            }
+            Event::ConcurrencyProbed { measured, .. } => {
+                let result = if *measured { "measured" } else { "abandoned" };
+                families.adaptation.probes.get_or_create(&ResultLabel { result }).inc();
             }
             Event::RequestRefused { status, .. } => {
                 families.refused.get_or_create(&HttpStatusLabel { status: *status }).inc();
@@ -247,6 +308,9 @@ impl Telemetry {
                 let result = if error.is_some() { "rejected" } else { "taken" };
                 families.tls_reloads.get_or_create(&ResultLabel { result }).inc();
             }
+            Event::Jwks(refresh) => {
+                families.jwks_refreshes.get_or_create(&ResultLabel { result: refresh.result() }).inc();
+            }
             Event::AcceptFailed { .. } => {
                 families.accept_failures.inc();
             }
@@ -265,8 +329,19 @@ fn log(event: &Event<'_>) {
             error!(method, panic = message, backtrace, "handler panicked");
         }
         Event::HandlerMisbehaved { method, what } => error!(method, what, "handler misbehaved"),
+        // The RPC's own line says that its deadline passed; a second line would only feed an overload.
+        Event::WorkWasted { method, waste } => {
+            debug!(method, after = after(waste.after), ms = millis(waste.time), "work for nobody");
+        }
         // The RPC's own line carries the refusal; a second line per shed RPC would only feed an overload.
         Event::LimitHit { limit } => debug!(limit = limit.label(), "limit hit"),
+        Event::ConcurrencyAdapted { limit, ratio } => debug!(limit, ratio, "concurrency adapted"),
+        Event::BaselineMeasured { method, latency } => {
+            debug!(method, latency_ms = millis(*latency), "latency without load measured");
+        }
+        Event::ConcurrencyProbed { measured, took } => {
+            debug!(measured, took_ms = millis(*took), "concurrency halved to measure");
+        }
         Event::RequestRefused { status, why } => debug!(status, why, "request refused"),
         Event::ConnectionOpened { id, peer } => debug!(connection = id, peer, "connection opened"),
         Event::ConnectionClosed { id, error } => debug!(connection = id, error, "connection closed"),
@@ -294,6 +369,7 @@ fn log(event: &Event<'_>) {
         }
         Event::TlsReload { listener, error: Some(error) } => error!(listener, error, "tls files refused"),
         Event::TlsReload { listener, error: None } => info!(listener, "tls files reloaded"),
+        Event::Jwks(refresh) => refresh.log(),
         Event::AcceptFailed { listener, error } => warn!(listener, error, "accept failed"),
         Event::Listening { role, addr } => info!(role, addr, "listening"),
         Event::Draining { phase, rpcs, connections } => info!(phase, rpcs, connections, "draining"),
@@ -303,12 +379,31 @@ fn log(event: &Event<'_>) {
     }
 }
 
-/// The access log: one line per RPC.
-fn log_rpc(end: &RpcEnd<'_>) {
+/// The target of [the access log](log_rpc).
+pub(crate) const RPC_TARGET: &str = rpc_target!();
+
+macro_rules! rpc_target {
+    () => {
+        "highball::rpc"
+    };
+}
+pub(crate) use rpc_target;
+
+/// The access log: one line per RPC. Straight into our own log, if this process has one; `log::rpc` spells the same keys.
+pub(crate) fn log_rpc(end: &RpcEnd<'_>) {
+    let wanted = if end.quiet {
+        tracing::enabled!(target: RPC_TARGET, tracing::Level::DEBUG).then_some("DEBUG")
+    } else {
+        tracing::enabled!(target: RPC_TARGET, tracing::Level::INFO).then_some("INFO")
+    };
+    let Some(level) = wanted else { return };
+    if crate::log::rpc(level, end) {
+        return;
+    }
     macro_rules! line {
         ($level:ident) => {
             $level!(
-                target: "highball::rpc",
+                target: RPC_TARGET,
                 method = cut(end.rpc.method.full_name()),
                 code = end.status.code().name(),
                 // Only failures carry their sentence; OK has none.
@@ -331,8 +426,15 @@ fn log_rpc(end: &RpcEnd<'_>) {
     if end.quiet { line!(debug) } else { line!(info) }
 }
 
+fn after(why: Abandoned) -> &'static str {
+    match why {
+        Abandoned::Deadline => "deadline",
+        Abandoned::Cancellation => "cancellation",
+    }
+}
+
 /// Paths come from the caller and may be as long as its headers.
-fn cut(method: &str) -> &str {
+pub(crate) fn cut(method: &str) -> &str {
     method.split_at(method.floor_char_boundary(256)).0
 }
 

@@ -15,13 +15,19 @@
 //! registry. Recording an RPC takes no lock that another RPC's method holds. It opens no socket; the log goes to
 //! standard output through a bounded queue that drops and counts rather than blocks.
 
+mod channel;
+pub mod concurrency;
 pub mod event;
 pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod panics;
+pub mod tokens;
 pub mod trace;
 
+pub use channel::{CallMeter, ChannelEvent, Ejection, Retry};
+pub use concurrency::Occupancy;
 pub use event::{Event, Limit, RpcEnd};
 pub use metrics::{Counter, MethodMeter, Telemetry};
+pub use tokens::{JwksRefresh, Tokens};
 pub use trace::TraceId;

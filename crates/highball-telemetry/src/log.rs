@@ -2,6 +2,7 @@
 
 mod line;
 mod queue;
+mod rpc;
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -12,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use tracing_subscriber::EnvFilter;
 
-use crate::names;
+use crate::{RpcEnd, names};
 use line::JsonLine;
 use queue::Queue;
 
@@ -42,6 +43,11 @@ pub fn start(filter: &str) -> Result<LogGuard, LogError> {
     STARTED.get_or_init(|| queue);
     crate::panics::install_hook();
     Ok(guard)
+}
+
+/// Writes the line of an RPC, if this process has a log of its own; whether it has.
+pub(crate) fn rpc(level: &'static str, end: &RpcEnd<'_>) -> bool {
+    STARTED.get().map(|queue| rpc::write(queue, level, end)).is_some()
 }
 
 /// Why the log did not start.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use highball_core::Code;
+use highball_core::current::{Observer, Waste};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter as RawCounter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -12,7 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::{log, names};
+use crate::concurrency::Adaptation;
+use crate::{Event, channel, log, names, tokens};
 
 /// Where every room reports what happened. Cheap to clone; clones share one registry.
 #[derive(Clone)]
@@ -30,11 +32,15 @@ pub(crate) struct Families {
     pub(crate) duration: Family<MethodOnly, Histogram, Buckets>,
     pub(crate) active: Family<MethodOnly, Gauge>,
     pub(crate) call_duration: Family<RpcCall, Histogram, Buckets>,
+    pub(crate) wasted: Family<MethodAfter, Histogram, Buckets>,
     pub(crate) panics: Family<MethodOnly, RawCounter>,
     pub(crate) limit_hits: Family<LimitLabel, RawCounter>,
+    pub(crate) adaptation: Adaptation,
     pub(crate) refused: Family<HttpStatusLabel, RawCounter>,
     pub(crate) abuse: Family<KindLabel, RawCounter>,
     pub(crate) denials: Family<ReasonLabel, RawCounter>,
+    pub(crate) jwks_refreshes: Family<ResultLabel, RawCounter>,
+    pub(crate) tokens: tokens::Readers,
     pub(crate) proxy_headers: Family<ReasonLabel, RawCounter>,
     pub(crate) tls_handshakes: Family<ResultLabel, RawCounter>,
     pub(crate) tls_expiry: Family<ListenerLabel, Gauge>,
@@ -42,6 +48,7 @@ pub(crate) struct Families {
     pub(crate) connections: RawCounter,
     pub(crate) connections_open: Gauge,
     pub(crate) accept_failures: RawCounter,
+    pub(crate) channel: channel::Families,
 }
 
 /// Labels of [`names::REQUESTS`].
@@ -55,6 +62,13 @@ pub(crate) struct MethodCode {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct MethodOnly {
     pub(crate) method: String,
+}
+
+/// Labels of [`names::WASTED_WORK`].
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct MethodAfter {
+    pub(crate) method: String,
+    pub(crate) after: &'static str,
 }
 
 /// Labels of [`names::SERVER_CALL_DURATION`], OpenTelemetry's names with dots turned into underscores.
@@ -103,7 +117,7 @@ pub(crate) struct HttpStatusLabel {
 
 /// Builds histograms with fixed buckets.
 #[derive(Clone)]
-pub(crate) struct Buckets(&'static [f64]);
+pub(crate) struct Buckets(pub(crate) &'static [f64]);
 
 impl MetricConstructor<Histogram> for Buckets {
     fn new_metric(&self) -> Histogram {
@@ -120,11 +134,15 @@ impl Telemetry {
             duration: Family::new_with_constructor(Buckets(&names::REQUEST_BUCKETS)),
             active: Family::default(),
             call_duration: Family::new_with_constructor(Buckets(&names::CALL_BUCKETS)),
+            wasted: Family::new_with_constructor(Buckets(&names::WASTE_BUCKETS)),
             panics: Family::default(),
             limit_hits: Family::default(),
+            adaptation: Adaptation::default(),
             refused: Family::default(),
             abuse: Family::default(),
             denials: Family::default(),
+            jwks_refreshes: Family::default(),
+            tokens: tokens::Readers::default(),
             proxy_headers: Family::default(),
             tls_handshakes: Family::default(),
             tls_expiry: Family::default(),
@@ -132,6 +150,7 @@ impl Telemetry {
             connections: RawCounter::default(),
             connections_open: Gauge::default(),
             accept_failures: RawCounter::default(),
+            channel: channel::Families::new(),
         };
         let mut registry = Registry::default();
         families.register(&mut registry);
@@ -162,14 +181,14 @@ impl Telemetry {
     /// The meters of one method. `label` must come from a closed set: resolve it once at start, not per RPC.
     #[must_use]
     pub fn method(&self, label: &str) -> Arc<MethodMeter> {
-        let families = self.0.families.clone();
+        let families = self.families();
         let method = MethodOnly { method: label.to_owned() };
         Arc::new(MethodMeter {
             duration: families.duration.get_or_create_owned(&method),
             active: families.active.get_or_create_owned(&method),
             codes: [const { OnceLock::new() }; Code::ALL.len()],
             label: label.to_owned(),
-            families,
+            telemetry: self.clone(),
         })
     }
 
@@ -209,8 +228,14 @@ impl Families {
             "Duration of inbound RPCs",
             self.call_duration.clone(),
         );
+        registry.register(
+            names::WASTED_WORK,
+            "Time spent on RPCs after their deadline or cancellation: handlers that ran over, and detached work",
+            self.wasted.clone(),
+        );
         registry.register(names::PANICS, "Panics caught in handlers", self.panics.clone());
         registry.register(names::LIMIT_HITS, "Refusals by a limit", self.limit_hits.clone());
+        self.adaptation.register(registry);
         registry.register(names::REFUSED_REQUESTS, "Requests that never became an RPC", self.refused.clone());
         registry.register(names::CONNECTIONS, "Connections accepted", self.connections.clone());
         registry.register(names::CONNECTIONS_OPEN, "Connections open now", self.connections_open.clone());
@@ -224,6 +249,8 @@ impl Families {
             "Connections ended because the client misbehaved",
             self.abuse.clone(),
         );
+        registry.register(names::JWKS_REFRESHES, "Reads of the keys of tokens", self.jwks_refreshes.clone());
+        registry.register_collector(Box::new(self.tokens.clone()));
         registry.register(names::PROXY_HEADERS_REFUSED, "PROXY headers refused", self.proxy_headers.clone());
         registry.register(names::DENIALS, "RPCs denied to their caller", self.denials.clone());
         registry.register(names::TLS_HANDSHAKES, "TLS handshakes", self.tls_handshakes.clone());
@@ -233,6 +260,7 @@ impl Families {
             self.tls_expiry.clone(),
         );
         registry.register(names::TLS_RELOADS, "Reloads of TLS files that changed", self.tls_reloads.clone());
+        self.channel.register(registry);
         registry.register_collector(Box::new(log::DroppedLines));
     }
 }
@@ -257,7 +285,7 @@ impl Counter {
 /// What one method records into, resolved once so that an RPC touches atomics and one histogram lock only.
 pub struct MethodMeter {
     label: String,
-    families: Families,
+    telemetry: Telemetry,
     duration: Histogram,
     active: Gauge,
     codes: [OnceLock<CodeMeter>; Code::ALL.len()],
@@ -296,13 +324,20 @@ impl MethodMeter {
                 rpc_method: self.label.clone(),
                 rpc_response_status_code: code.name(),
             };
+            let families = self.telemetry.families();
             CodeMeter {
-                requests: self.families.requests.get_or_create_owned(&requests),
-                call_duration: self.families.call_duration.get_or_create_owned(&call),
+                requests: families.requests.get_or_create_owned(&requests),
+                call_duration: families.call_duration.get_or_create_owned(&call),
             }
         });
         meter.requests.inc();
         meter.call_duration.observe(duration.as_secs_f64());
+    }
+}
+
+impl Observer for MethodMeter {
+    fn wasted(&self, waste: Waste) {
+        self.telemetry.report(&Event::WorkWasted { method: &self.label, waste });
     }
 }
 
@@ -314,6 +349,8 @@ impl fmt::Debug for MethodMeter {
 
 #[cfg(test)]
 mod tests {
+    use highball_core::current::Abandoned;
+
     use super::*;
 
     #[test]
@@ -330,6 +367,25 @@ mod tests {
             "grpc_request_duration_seconds_bucket{le=\"0.01\",method=\"shop.v1.Orders/Get\"} 1",
             "grpc_request_duration_seconds_bucket{le=\"0.005\",method=\"shop.v1.Orders/Get\"} 0",
             "rpc_server_call_duration_seconds_count{rpc_system_name=\"grpc\",rpc_method=\"shop.v1.Orders/Get\",rpc_response_status_code=\"NOT_FOUND\"} 1",
+        ] {
+            assert!(page.contains(line), "{line}\n{page}");
+        }
+    }
+
+    #[test]
+    fn time_spent_for_nobody_is_metered_by_method_and_reason() {
+        let telemetry = Telemetry::new();
+        let meter = telemetry.method("shop.v1.Orders/Get");
+        for (after, millis) in
+            [(Abandoned::Deadline, 2), (Abandoned::Deadline, 20), (Abandoned::Cancellation, 5)]
+        {
+            meter.wasted(Waste { after, time: Duration::from_millis(millis) });
+        }
+        let page = telemetry.render();
+        for line in [
+            "grpc_wasted_work_seconds_sum{method=\"shop.v1.Orders/Get\",after=\"deadline\"} 0.022",
+            "grpc_wasted_work_seconds_count{method=\"shop.v1.Orders/Get\",after=\"deadline\"} 2",
+            "grpc_wasted_work_seconds_count{method=\"shop.v1.Orders/Get\",after=\"cancellation\"} 1",
         ] {
             assert!(page.contains(line), "{line}\n{page}");
         }

@@ -10,10 +10,14 @@ const GAUGES: [&str; 2] = ["grpc_active_requests{", "connections_open "];
 /// # Panics
 /// With the lines of `/metrics` that show the leak.
 pub fn check(telemetry: &Telemetry) {
-    let page = telemetry.render();
-    let leaked: Vec<&str> = page
-        .lines()
-        .filter(|line| GAUGES.iter().any(|gauge| line.starts_with(gauge)) && !line.ends_with(" 0"))
-        .collect();
+    let leaked = found(telemetry);
     assert!(leaked.is_empty(), "begun and never ended: {leaked:#?}");
+}
+
+/// The lines of `/metrics` that show what was begun and has not ended yet.
+#[must_use]
+pub fn found(telemetry: &Telemetry) -> Vec<String> {
+    let page = telemetry.render();
+    let is_gauge = |line: &&str| GAUGES.iter().any(|gauge| line.starts_with(gauge));
+    page.lines().filter(is_gauge).filter(|line| !line.ends_with(" 0")).map(str::to_owned).collect()
 }

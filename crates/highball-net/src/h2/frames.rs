@@ -1,7 +1,9 @@
 //! HTTP/2 frame heads, found in a byte stream that comes in any pieces (RFC 9113 §4.1).
 
 /// Bytes of a frame head.
-const HEAD_SIZE: usize = 9;
+pub(crate) const HEAD_SIZE: usize = 9;
+/// Bytes of a PING's payload.
+pub(crate) const PING_SIZE: usize = 8;
 
 /// DATA.
 pub(crate) const DATA: u8 = 0x0;
@@ -66,6 +68,12 @@ impl Frames {
         let payload = self.payload_left.min(bytes.len());
         self.payload_left -= payload;
         let (_, rest) = bytes.split_at(payload);
+        // Nearly always whole.
+        if self.filled == 0
+            && let Some((head, rest)) = rest.split_first_chunk()
+        {
+            return (Some(self.begin(*head)), rest);
+        }
         let (piece, rest) = rest.split_at(rest.len().min(HEAD_SIZE - self.filled));
         for byte in piece {
             self.head[self.filled] = *byte;
@@ -74,13 +82,17 @@ impl Frames {
         if self.filled < HEAD_SIZE {
             return (None, rest);
         }
-        let [a, b, c, kind, flags, s0, s1, s2, s3] = self.head;
-        let size = u32::from_be_bytes([0, a, b, c]);
         self.filled = 0;
+        (Some(self.begin(self.head)), rest)
+    }
+
+    fn begin(&mut self, head: [u8; HEAD_SIZE]) -> Head {
+        let [a, b, c, kind, flags, s0, s1, s2, s3] = head;
+        let size = u32::from_be_bytes([0, a, b, c]);
         self.payload_left = size as usize;
         // The highest bit is reserved and must be ignored.
         let stream = u32::from_be_bytes([s0, s1, s2, s3]) & 0x7fff_ffff;
-        (Some(Head { kind, flags, stream, size }), rest)
+        Head { kind, flags, stream, size }
     }
 
     /// Whether the next byte begins a frame.
@@ -102,6 +114,13 @@ pub(crate) fn goaway(last_stream: u32, code: u32, debug: &str) -> Vec<u8> {
     frame.extend_from_slice(&last_stream.to_be_bytes());
     frame.extend_from_slice(&code.to_be_bytes());
     frame.extend_from_slice(debug.as_bytes());
+    frame
+}
+
+/// A PING frame (RFC 9113 §6.7).
+pub(crate) fn ping(payload: [u8; PING_SIZE]) -> Vec<u8> {
+    let mut frame = vec![0, 0, 8, PING, 0, 0, 0, 0, 0];
+    frame.extend_from_slice(&payload);
     frame
 }
 

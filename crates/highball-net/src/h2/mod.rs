@@ -4,7 +4,8 @@
 //! directions ([`frames`]) and asks [`rules`] whether the peer behaves. It can end a connection with a GOAWAY that says
 //! why, which h2's public interface cannot.
 
-mod frames;
+pub(crate) mod control;
+pub(crate) mod frames;
 pub mod rules;
 pub(crate) mod sentinel;
 

@@ -205,6 +205,11 @@ impl Watch {
         }
     }
 
+    /// We sent a PING of our own, which h2 knows nothing of.
+    pub(crate) fn asked(&mut self) {
+        self.pings_sent += 1;
+    }
+
     /// The highest stream the client opened.
     pub(crate) fn last_stream(&self) -> u32 {
         self.last_stream

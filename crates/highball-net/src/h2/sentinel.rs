@@ -1,14 +1,15 @@
 //! The byte stream under h2, with a watch on it.
 
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::control::{Control, Opening};
 use super::frames::{self, Frames};
 use super::rules::{Abuse, Rules, Watch};
 use crate::Io;
@@ -16,9 +17,8 @@ use crate::Io;
 /// What a client of HTTP/2 says first (RFC 9113 §3.4); its SETTINGS follow.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// ENHANCE_YOUR_CALM and NO_ERROR (RFC 9113 §7).
+/// ENHANCE_YOUR_CALM (RFC 9113 §7).
 const ENHANCE_YOUR_CALM: u32 = 0xb;
-const NO_ERROR: u32 = 0x0;
 /// Reset codes that do not mean that the client broke the protocol: NO_ERROR, REFUSED_STREAM, CANCEL.
 const BLAMELESS: [u32; 3] = [0x0, 0x7, 0x8];
 
@@ -34,62 +34,6 @@ pub(crate) struct Timeouts {
     pub(crate) write_stall: Duration,
 }
 
-/// The driver's hand on the sentinel under its connection. Both live in one task.
-#[derive(Debug, Clone)]
-pub(crate) struct Control(Arc<Mutex<Shared>>);
-
-#[derive(Debug)]
-struct Shared {
-    opening: Opening,
-    watch: Watch,
-    abuse: Option<Abuse>,
-    goodbye: Option<&'static str>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opening {
-    /// So many bytes of the preface have come.
-    Preface(usize),
-    /// The first frame must be SETTINGS.
-    Settings,
-    /// HTTP/2, under watch.
-    Http2,
-    /// Something else, which is not ours to watch.
-    Other,
-}
-
-impl Control {
-    /// Announces a GOAWAY(2^31-1, NO_ERROR) with debug data, written before whatever h2 writes next. Nothing on a
-    /// connection that does not speak HTTP/2.
-    pub(crate) fn say_goodbye(&self, debug: &'static str) {
-        let mut shared = self.lock();
-        if shared.opening == Opening::Http2 {
-            shared.goodbye = Some(debug);
-        }
-    }
-
-    /// Why the sentinel ended the connection, if it did.
-    pub(crate) fn abuse(&self) -> Option<Abuse> {
-        self.lock().abuse
-    }
-
-    /// Since when no stream is open; `None` while one is, or when nobody counts.
-    pub(crate) fn idle_since(&self) -> Option<Instant> {
-        let shared = self.lock();
-        (shared.opening == Opening::Http2).then(|| shared.watch.idle_since()).flatten()
-    }
-
-    /// Whether it is known what the peer speaks.
-    pub(crate) fn has_spoken(&self) -> bool {
-        matches!(self.lock().opening, Opening::Http2 | Opening::Other)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        // Nothing panics while holding it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// A byte stream that ends itself when the peer misbehaves.
 pub(crate) struct Sentinel {
     io: Box<dyn Io>,
@@ -98,7 +42,7 @@ pub(crate) struct Sentinel {
     opened: Instant,
     inbound: Frames,
     outbound: Frames,
-    /// Goodbye bytes that are on their way; the next frame waits for them.
+    /// Frames of our own that are on their way; the next frame waits for them.
     pending: Vec<u8>,
     due: Timer,
     stalled: Timer,
@@ -138,8 +82,7 @@ impl Sentinel {
     pub(crate) fn new(io: Box<dyn Io>, rules: Rules, timeouts: Timeouts) -> (Self, Control) {
         let opened = Instant::now();
         let watch = Watch::new(rules, opened);
-        let shared = Shared { opening: Opening::Preface(0), watch, abuse: None, goodbye: None };
-        let control = Control(Arc::new(Mutex::new(shared)));
+        let control = Control::new(watch, opened);
         let mut sentinel = Self {
             io,
             control: control.clone(),
@@ -156,8 +99,10 @@ impl Sentinel {
         (sentinel, control)
     }
 
-    /// Walks bytes from the peer and sets the timer for what must come next.
-    fn inspect(&mut self, mut bytes: &[u8]) -> Result<(), Abuse> {
+    /// Walks bytes from the peer and sets the timer for what must come next. Returns where the answer to our PING stands:
+    /// h2, which did not ask, must not see it.
+    fn inspect(&mut self, all: &[u8]) -> Result<Option<Range<usize>>, Abuse> {
+        let (mut bytes, mut answer) = (all, None);
         let mut shared = self.control.lock();
         if let Opening::Preface(matched) = shared.opening {
             let (piece, rest) = bytes.split_at(bytes.len().min(PREFACE.len() - matched));
@@ -170,10 +115,16 @@ impl Sentinel {
             bytes = rest;
         }
         let now = Instant::now();
+        shared.heard = now;
         while !bytes.is_empty() && matches!(shared.opening, Opening::Settings | Opening::Http2) {
             let (head, rest) = self.inbound.next(bytes);
             bytes = rest;
             if let Some(head) = head {
+                if shared.is_answer(&head, bytes) {
+                    // One that comes in pieces is left to h2, which ignores it with a warning.
+                    let start = (all.len() - bytes.len()).checked_sub(frames::HEAD_SIZE);
+                    answer = start.map(|start| start..start + frames::HEAD_SIZE + frames::PING_SIZE);
+                }
                 // Whatever comes first: h2 answers a first frame that is not SETTINGS.
                 shared.opening = Opening::Http2;
                 shared.watch.inbound(&head, now)?;
@@ -187,16 +138,15 @@ impl Sentinel {
             Opening::Other => None,
         };
         self.due.set(due);
-        Ok(())
+        Ok(answer)
     }
 
     /// Walks bytes of ours that are on their way.
-    fn follow(&mut self, mut bytes: &[u8]) -> Result<(), Abuse> {
+    fn follow(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Abuse> {
         let mut shared = self.control.lock();
         if shared.opening != Opening::Http2 {
             return Ok(());
         }
-        let now = Instant::now();
         // These bytes are written: all of them count, or the next boundary is not where it seems.
         let mut outcome = Ok(());
         while !bytes.is_empty() {
@@ -262,17 +212,15 @@ impl Sentinel {
         let (piece, _) = bytes.split_at(rest);
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, piece))?;
         // Only the frame counts here; the connection already ends for a reason.
-        self.follow(bytes.get(..written).unwrap_or_default()).ok();
+        self.follow(bytes.get(..written).unwrap_or_default(), Instant::now()).ok();
         Poll::Ready(Ok(written))
     }
 
-    /// Writes a goodbye that is due, if the stream is between two frames.
-    fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Writes frames of our own that are due, if the stream is between two frames.
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.outbound.at_boundary() {
-            if self.pending.is_empty()
-                && let Some(debug) = self.control.lock().goodbye.take()
-            {
-                self.pending = frames::goaway(0x7fff_ffff, NO_ERROR, debug);
+            if self.pending.is_empty() {
+                self.pending = self.control.lock().own_frames();
             }
             ready!(write_all(&mut self.io, &mut self.pending, cx))?;
         }
@@ -311,6 +259,13 @@ fn write_all(io: &mut Box<dyn Io>, bytes: &mut Vec<u8>, cx: &mut Context<'_>) ->
     Poll::Ready(Ok(()))
 }
 
+/// Takes `range`, counted from `start`, out of what was read.
+fn cut(buf: &mut ReadBuf<'_>, start: usize, range: Range<usize>) {
+    let end = buf.filled().len();
+    buf.filled_mut().copy_within(start + range.end..end, start + range.start);
+    buf.set_filled(end - range.len());
+}
+
 impl AsyncRead for Sentinel {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -323,16 +278,21 @@ impl AsyncRead for Sentinel {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         let outcome = match &read {
-            Poll::Ready(Err(_)) => Ok(()),
+            Poll::Ready(Err(_)) => Ok(None),
             Poll::Ready(Ok(())) => self.inspect(buf.filled().get(before..).unwrap_or_default()),
             Poll::Pending if self.due.fired(cx) => {
                 let in_block = self.control.lock().opening == Opening::Http2;
                 Err(if in_block { Abuse::HeaderTimeout } else { Abuse::PrefaceTimeout })
             }
-            Poll::Pending => Ok(()),
+            Poll::Pending => Ok(None),
         };
         match outcome {
-            Ok(()) => read,
+            Ok(None) => read,
+            Ok(Some(answer)) => {
+                cut(buf, before, answer);
+                // Nothing at all would be taken for the end of the stream.
+                if buf.filled().len() == before { self.poll_read(cx, buf) } else { read }
+            }
             Err(abuse) => {
                 buf.set_filled(before);
                 self.end(abuse);
@@ -361,7 +321,7 @@ impl AsyncWrite for Sentinel {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.ending.is_none() {
-            ready!(self.poll_goodbye(cx))?;
+            ready!(self.poll_own(cx))?;
         }
         Pin::new(&mut self.io).poll_flush(cx)
     }
@@ -381,17 +341,17 @@ impl Sentinel {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return first.map_or(Poll::Ready(Ok(0)), |slice| self.poll_last_write(cx, slice));
         }
-        ready!(self.poll_goodbye(cx))?;
+        ready!(self.poll_own(cx))?;
         let written = match slices {
             [one] => Pin::new(&mut self.io).poll_write(cx, one),
             many => Pin::new(&mut self.io).poll_write_vectored(cx, many),
         };
         let mut left = ready!(self.watch_write(cx, written))?;
-        let total = left;
+        let (total, now) = (left, Instant::now());
         for slice in slices {
             let piece = slice.get(..left.min(slice.len())).unwrap_or_default();
             left -= piece.len();
-            if let Err(abuse) = self.follow(piece) {
+            if let Err(abuse) = self.follow(piece, now) {
                 self.end(abuse);
                 cx.waker().wake_by_ref();
             }
@@ -399,3 +359,7 @@ impl Sentinel {
         Poll::Ready(Ok(total))
     }
 }
+
+#[cfg(test)]
+#[path = "sentinel_tests.rs"]
+mod tests;

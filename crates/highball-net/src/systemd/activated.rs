@@ -5,10 +5,11 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::Inherited;
-use crate::{ListenAddr, Listener, Platform, listen};
+use crate::{Address, ConnectOptions, Io, ListenAddr, Listener, Lookup, LookupError, Platform, listen};
 
 /// A platform that was started with sockets: who binds the address of one gets that one, and everybody else what the
 /// platform below gives. A server needs no other setting than the addresses it would listen on anyway.
@@ -52,6 +53,22 @@ impl Platform for Activated {
             Some(inherited) => Box::pin(async { adopt(inherited) }),
             None => self.below.bind(addr),
         }
+    }
+
+    fn connect<'a>(
+        &'a self,
+        address: &'a Address,
+        options: ConnectOptions,
+    ) -> BoxFuture<'a, io::Result<Box<dyn Io>>> {
+        self.below.connect(address, options)
+    }
+
+    fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Lookup, LookupError>> {
+        self.below.lookup(name)
+    }
+
+    fn lookup_txt<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Lookup<Bytes>, LookupError>> {
+        self.below.lookup_txt(name)
     }
 
     fn wall_clock(&self) -> SystemTime {

@@ -39,7 +39,7 @@ impl InForce {
         let leaf = leaf(&settings.cert, &chain)?;
         let (names, not_after) =
             (identity::names_of(&leaf).ok_or_else(|| unreadable(&settings.cert))?, leaf.validity().not_after);
-        let key = certified_key(settings, chain.clone(), &files.key, &provider)?;
+        let key = certified_key(&settings.cert, &settings.key, chain.clone(), &files.key, &provider)?;
         let clients = clients(settings, files, &provider)?;
         let facts = Facts {
             certificate: names,
@@ -114,7 +114,15 @@ fn leaf<'a>(file: &Path, chain: &'a [CertificateDer<'_>]) -> Result<X509Certific
 /// Whether the server's certificate is valid now.
 pub(super) fn check_dates(settings: &Settings, files: &Files, now: SystemTime) -> Result<(), TlsError> {
     let chain = certificates(&settings.cert, &files.cert)?;
-    let leaf = leaf(&settings.cert, &chain)?;
+    check_validity(&settings.cert, &leaf(&settings.cert, &chain)?, now)
+}
+
+/// Whether a certificate of ours is valid now.
+pub(super) fn check_validity(
+    file: &Path,
+    leaf: &X509Certificate<'_>,
+    now: SystemTime,
+) -> Result<(), TlsError> {
     let validity = leaf.validity();
     let problem = if now > clock::system_time(validity.not_after) {
         format!("expired on {}; renew the certificate", clock::date(validity.not_after))
@@ -126,18 +134,19 @@ pub(super) fn check_dates(settings: &Settings, files: &Files, now: SystemTime) -
     } else {
         return Ok(());
     };
-    Err(TlsError::content(&settings.cert, problem))
+    Err(TlsError::content(file, problem))
 }
 
 /// The private key, together with the chain it belongs to.
-fn certified_key(
-    settings: &Settings,
+pub(super) fn certified_key(
+    cert: &Path,
+    key_file: &Path,
     chain: Vec<CertificateDer<'static>>,
     pem: &[u8],
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
-    let problem = |problem| Err(TlsError::content(&settings.key, problem));
-    let keys: Vec<PrivateKeyDer<'static>> = sections(&settings.key, pem)?;
+    let problem = |problem| Err(TlsError::content(key_file, problem));
+    let keys: Vec<PrivateKeyDer<'static>> = sections(key_file, pem)?;
     let Some(key) = keys.into_iter().next() else {
         let encrypted = pem.windows(b"ENCRYPTED".len()).any(|window| window == b"ENCRYPTED");
         return problem(if encrypted {
@@ -154,10 +163,10 @@ fn certified_key(
         // A key that cannot tell its public half: the first handshake will say.
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
         Err(_) => Err(TlsError::content(
-            &settings.key,
+            key_file,
             format!(
-                "is not the key of the first certificate in {}; put the matching pair in place, the server's own certificate first",
-                settings.cert.display()
+                "is not the key of the first certificate in {}; put the matching pair in place, its own certificate first",
+                cert.display()
             ),
         )),
     }

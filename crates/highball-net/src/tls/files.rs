@@ -37,15 +37,7 @@ impl Files {
     /// Reads until two readings agree: a rotation may replace one file after the other, and the old certificate with the
     /// new key is a pair that never was. A writer who takes longer than that is seen, and told, and seen again.
     pub(super) fn read(settings: &Settings) -> Result<Self, TlsError> {
-        let mut files = Self::read_once(settings)?;
-        for _ in 1..READS_MAX {
-            let again = Self::read_once(settings)?;
-            if again == files {
-                break;
-            }
-            files = again;
-        }
-        Ok(files)
+        settled(|| Self::read_once(settings))
     }
 
     fn read_once(settings: &Settings) -> Result<Self, TlsError> {
@@ -82,8 +74,21 @@ impl Prints {
     }
 }
 
+/// What two readings in a row agree on, or the last one if they never do.
+pub(super) fn settled<T: PartialEq>(read: impl Fn() -> Result<T, TlsError>) -> Result<T, TlsError> {
+    let mut files = read()?;
+    for _ in 1..READS_MAX {
+        let again = read()?;
+        if again == files {
+            break;
+        }
+        files = again;
+    }
+    Ok(files)
+}
+
 /// The content and the mode of a file.
-fn read(path: &Path) -> Result<(Vec<u8>, u32), TlsError> {
+pub(super) fn read(path: &Path) -> Result<(Vec<u8>, u32), TlsError> {
     let unreadable = |source| TlsError::unreadable(path, source);
     // Before it is opened: opening a pipe would wait for its writer.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {

@@ -11,42 +11,46 @@ use super::explain::{explain, explain_io};
 /// The label of a handshake that did not fail (gRFC A118).
 pub const SUCCESS: &str = "SUCCESS";
 
-/// Why a handshake failed, as a closed set. The labels are those of gRFC A118, and three of ours for what it lumps together.
+/// Why a handshake failed, as a closed set. The labels are those of gRFC A118, and four of ours for what it lumps together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The client's certificate has expired.
+    /// The peer's certificate has expired.
     CertificateExpired,
-    /// The client's certificate is not valid yet.
+    /// The peer's certificate is not valid yet.
     CertificateNotYetValid,
-    /// The client's certificate comes from a CA that is not in `client_ca`.
+    /// The peer's certificate comes from a CA that we do not trust.
     CertificateAuthorityInvalid,
-    /// The client's certificate is revoked.
+    /// The peer's certificate is revoked.
     CertificateRevoked,
-    /// The client showed no certificate (ours).
+    /// The client showed no certificate, and one is required (ours).
     CertificateRequired,
-    /// The client's certificate is not X.509 as we read it.
+    /// The peer's certificate is not X.509 as we read it.
     CertificateMalformed,
-    /// The client's certificate was refused for another reason: its purpose, an unknown revocation status.
+    /// The peer's certificate was refused for another reason: its purpose, an unknown revocation status.
     CertificateVerificationFailed,
     /// The client refused the server's certificate (ours).
     CertificateRefusedByClient,
-    /// A signature in the client's chain or handshake is wrong.
+    /// The server refused the client's certificate (ours).
+    CertificateRefusedByServer,
+    /// The server's certificate is for other names than the one that was dialled.
+    CertificateHostnameMismatch,
+    /// A signature in the peer's chain or handshake is wrong.
     SignatureVerificationFailed,
     /// No cipher suite or signature scheme in common.
     CipherSuiteMismatch,
     /// No key exchange group in common.
     KeyExchangeFailure,
-    /// The client speaks neither TLS 1.2 nor 1.3.
+    /// The peer speaks neither TLS 1.2 nor 1.3.
     ProtocolVersionUnsupported,
-    /// The client offered application protocols, and neither `h2` nor `http/1.1` among them.
+    /// No application protocol in common: ours are `h2` and, for servers, `http/1.1`.
     NoApplicationProtocol,
     /// A record could not be decrypted.
     DecryptionFailed,
-    /// The client broke the protocol.
+    /// The peer broke the protocol.
     UnexpectedMessage,
     /// The caller ran out of patience.
     HandshakeTimeout,
-    /// The client went away, as port scans and TCP health checks do.
+    /// The peer went away, as port scans and TCP health checks do.
     PeerConnectionClosed,
     /// What arrived is not TLS, such as plaintext HTTP (ours).
     NotTls,
@@ -56,7 +60,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that start at zero.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::CertificateExpired,
         Self::CertificateNotYetValid,
         Self::CertificateAuthorityInvalid,
@@ -65,6 +69,8 @@ impl Reason {
         Self::CertificateMalformed,
         Self::CertificateVerificationFailed,
         Self::CertificateRefusedByClient,
+        Self::CertificateRefusedByServer,
+        Self::CertificateHostnameMismatch,
         Self::SignatureVerificationFailed,
         Self::CipherSuiteMismatch,
         Self::KeyExchangeFailure,
@@ -90,6 +96,8 @@ impl Reason {
             Self::CertificateMalformed => "CERTIFICATE_MALFORMED",
             Self::CertificateVerificationFailed => "CERTIFICATE_VERIFICATION_FAILED",
             Self::CertificateRefusedByClient => "CERTIFICATE_REFUSED_BY_CLIENT",
+            Self::CertificateRefusedByServer => "CERTIFICATE_REFUSED_BY_SERVER",
+            Self::CertificateHostnameMismatch => "CERTIFICATE_HOSTNAME_MISMATCH",
             Self::SignatureVerificationFailed => "SIGNATURE_VERIFICATION_FAILED",
             Self::CipherSuiteMismatch => "CIPHER_SUITE_MISMATCH",
             Self::KeyExchangeFailure => "KEY_EXCHANGE_FAILURE",
@@ -124,13 +132,18 @@ impl HandshakeError {
         }
     }
 
+    /// What this side of the handshake made of it.
+    pub(super) fn new(
+        reason: Reason,
+        sentence: impl Into<Cow<'static, str>>,
+        source: Option<io::Error>,
+    ) -> Self {
+        Self { reason, sentence: sentence.into(), source }
+    }
+
     /// The verified certificate holds names that cannot be read. Better refused than half known.
     pub(super) fn unreadable() -> Self {
-        Self {
-            reason: Reason::CertificateMalformed,
-            sentence: "the names in the client's certificate cannot be read".into(),
-            source: None,
-        }
+        Self::new(Reason::CertificateMalformed, "the names in the client's certificate cannot be read", None)
     }
 
     /// What rustls or the transport said.

@@ -13,9 +13,9 @@ pub const WATCH_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// What watching found.
 #[derive(Debug)]
-pub enum Event {
+pub enum Event<C = Changed> {
     /// New files are in force.
-    Reloaded(Changed),
+    Reloaded(C),
     /// The files cannot be used; the old ones stay in force. Told once per problem, not at every look.
     Rejected(TlsError),
     /// After a rejection, the files are again what is in force.
@@ -31,26 +31,36 @@ impl ServerTls {
     ///
     /// # Cancel safety
     /// Dropping the future stops watching. A reload is never left half done: there is no await point in it.
-    pub async fn watch(&self, interval: Duration, mut report: impl FnMut(Event) + Send) {
-        let mut rejected: Option<String> = None;
-        loop {
-            tokio::time::sleep(interval.max(WATCH_INTERVAL_MIN)).await;
-            match self.reload() {
-                Ok(changed) if changed.any() => {
-                    rejected = None;
-                    report(Event::Reloaded(changed));
+    pub async fn watch(&self, interval: Duration, report: impl FnMut(Event) + Send) {
+        watch(interval, || self.reload(), |changed| changed.any(), report).await;
+    }
+}
+
+/// See [`ServerTls::watch`]; the same for whatever reloads.
+pub(super) async fn watch<C>(
+    interval: Duration,
+    reload: impl Fn() -> Result<C, TlsError>,
+    any: impl Fn(&C) -> bool,
+    mut report: impl FnMut(Event<C>) + Send,
+) {
+    let mut rejected: Option<String> = None;
+    loop {
+        tokio::time::sleep(interval.max(WATCH_INTERVAL_MIN)).await;
+        match reload() {
+            Ok(changed) if any(&changed) => {
+                rejected = None;
+                report(Event::Reloaded(changed));
+            }
+            Ok(_) => {
+                if rejected.take().is_some() {
+                    report(Event::Restored);
                 }
-                Ok(_) => {
-                    if rejected.take().is_some() {
-                        report(Event::Restored);
-                    }
-                }
-                Err(error) => {
-                    let sentence = error.to_string();
-                    if rejected.as_ref() != Some(&sentence) {
-                        rejected = Some(sentence);
-                        report(Event::Rejected(error));
-                    }
+            }
+            Err(error) => {
+                let sentence = error.to_string();
+                if rejected.as_ref() != Some(&sentence) {
+                    rejected = Some(sentence);
+                    report(Event::Rejected(error));
                 }
             }
         }

@@ -5,6 +5,7 @@
     reason = "these are tests all through; clippy sees only the functions marked as such"
 )]
 
+mod client;
 mod files;
 mod handshakes;
 mod mtls;

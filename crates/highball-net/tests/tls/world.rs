@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use highball_net::tls::{Accepted, HandshakeError, ServerTls, Settings};
-use highball_net::{ListenAddr, Listener, Os, Platform};
+use highball_net::{Address, ConnectOptions, Io, ListenAddr, Listener, Lookup, LookupError, Os, Platform};
 use highball_testkit::pki;
 pub(crate) use highball_testkit::pki::{Authority, Pair, client_params};
 use rustls::client::Resumption;
@@ -41,6 +42,22 @@ impl Clock {
 impl Platform for Clock {
     fn bind<'a>(&'a self, addr: &'a ListenAddr) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
         Os.bind(addr)
+    }
+
+    fn connect<'a>(
+        &'a self,
+        address: &'a Address,
+        options: ConnectOptions,
+    ) -> BoxFuture<'a, io::Result<Box<dyn Io>>> {
+        Os.connect(address, options)
+    }
+
+    fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Lookup, LookupError>> {
+        Os.lookup(name)
+    }
+
+    fn lookup_txt<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Lookup<Bytes>, LookupError>> {
+        Os.lookup_txt(name)
     }
 
     fn wall_clock(&self) -> SystemTime {

@@ -1,5 +1,6 @@
 //! One event as one line of JSON: timestamp, level, the event's fields, target.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,10 +10,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Room for the line of an RPC, so that it is allocated once.
-const USUAL_SIZE_BYTES: usize = 512;
-
-/// Formats events. Every RPC pays for this, which is why it is written by hand.
+/// Formats events.
 pub(super) struct JsonLine;
 
 impl<S, N> FormatEvent<S, N> for JsonLine
@@ -20,89 +18,153 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut line = Line::new();
+        line.begin(event.metadata().level().as_str());
+        event.record(&mut line);
+        line.end(event.metadata().target());
+        out.write_str(&String::from_utf8_lossy(line.bytes()))
+    }
+}
+
+/// A line being written. Every RPC pays for one, which is why this is written by hand.
+#[derive(Debug)]
+pub(super) struct Line(Vec<u8>);
+
+impl Line {
+    pub(super) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "a line says when it was written; nothing is decided by it"
     )]
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut line = Line(String::with_capacity(USUAL_SIZE_BYTES));
-        line.0.push_str("{\"timestamp\":\"");
-        line.timestamp(SystemTime::now());
-        line.0.push_str("\",\"level\":\"");
-        line.0.push_str(event.metadata().level().as_str());
-        line.0.push('"');
-        event.record(&mut line);
-        line.key("target");
-        line.text(event.metadata().target());
-        line.0.push_str("}\n");
-        out.write_str(&line.0)
+    pub(super) fn begin(&mut self, level: &'static str) {
+        self.raw("{\"timestamp\":\"");
+        self.timestamp(SystemTime::now());
+        self.raw("\",\"level\":\"");
+        self.raw(level);
+        self.raw("\"");
     }
-}
 
-struct Line(String);
+    pub(super) fn end(&mut self, target: &str) {
+        self.key("target");
+        self.text(target);
+        self.raw("}\n");
+    }
 
-impl Line {
+    /// What needs no escaping.
+    pub(super) fn raw(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
     fn key(&mut self, name: &str) {
-        self.0.push_str(",\"");
+        self.raw(",\"");
         // The names of fields are identifiers in our source, or quoted there; the latter may hold anything.
         self.escaped(name);
-        self.0.push_str("\":");
+        self.raw("\":");
     }
 
-    fn text(&mut self, text: &str) {
-        self.0.push('"');
+    pub(super) fn text(&mut self, text: &str) {
+        self.raw("\"");
         self.escaped(text);
-        self.0.push('"');
+        self.raw("\"");
+    }
+
+    /// The text of `value`, without quotes.
+    pub(super) fn escape(&mut self, value: impl fmt::Display) {
+        // Writing to a string fails only when the value itself does; then there is no more of it to write.
+        write!(Escaping(self), "{value}").ok();
     }
 
     /// RFC 8259 §7.
     fn escaped(&mut self, text: &str) {
         let special = |c: char| matches!(c, '"' | '\\' | '\0'..='\x1f');
-        // Byte by byte is fastest, and what is special in a byte is a whole character.
-        if !text.bytes().any(|byte| special(char::from(byte))) {
-            return self.0.push_str(text);
+        // Byte by byte, because what is special in a byte is a whole character; and to the end, which takes many at a time.
+        if !text.bytes().fold(false, |found, byte| found | special(char::from(byte))) {
+            return self.0.extend_from_slice(text.as_bytes());
         }
         for c in text.chars() {
             match c {
-                '"' => self.0.push_str("\\\""),
-                '\\' => self.0.push_str("\\\\"),
-                '\n' => self.0.push_str("\\n"),
-                '\r' => self.0.push_str("\\r"),
-                '\t' => self.0.push_str("\\t"),
+                '"' => self.raw("\\\""),
+                '\\' => self.raw("\\\\"),
+                '\n' => self.raw("\\n"),
+                '\r' => self.raw("\\r"),
+                '\t' => self.raw("\\t"),
                 c if special(c) => self.display(format_args!("\\u{:04x}", u32::from(c))),
-                c => self.0.push(c),
+                c => self.raw(c.encode_utf8(&mut [0; 4])),
             }
         }
     }
 
     fn display(&mut self, value: impl fmt::Display) {
-        // Writing to a string fails only when the value itself does; then there is no more of it to write.
-        write!(self.0, "{value}").ok();
+        // As above: writing to a string.
+        write!(self, "{value}").ok();
     }
 
     /// RFC 3339 in UTC, to the microsecond.
     fn timestamp(&mut self, at: SystemTime) {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+        // Most lines fall into the second of the line before.
+        SECOND.with_borrow_mut(|(second, text)| {
+            if text.is_empty() || *second != since.as_secs() {
+                let mut line = Self(std::mem::take(text));
+                line.clear();
+                line.second(since.as_secs());
+                (*second, *text) = (since.as_secs(), line.0);
+            }
+            self.0.extend_from_slice(text);
+        });
+        self.raw(".");
+        self.digits(since.subsec_micros().into(), 6);
+        self.raw("Z");
+    }
+
+    fn second(&mut self, since: u64) {
+        let (days, second) = (since / 86_400, since % 86_400);
         let (year, month, day) = date(days);
         self.digits(year, 4);
         for (separator, value) in
-            [('-', month), ('-', day), ('T', second / 3600), (':', second / 60 % 60), (':', second % 60)]
+            [(b'-', month), (b'-', day), (b'T', second / 3600), (b':', second / 60 % 60), (b':', second % 60)]
         {
             self.0.push(separator);
             self.digits(value, 2);
         }
-        self.0.push('.');
-        self.digits(since.subsec_micros().into(), 6);
-        self.0.push('Z');
     }
 
-    fn digits(&mut self, value: u64, width: u32) {
-        for place in (0..width).rev() {
-            let digit = (value / 10_u64.pow(place) % 10) as u8;
-            self.0.push(char::from(b'0' + digit));
+    pub(super) fn number(&mut self, value: u64) {
+        match value {
+            // The most usual: counts of messages.
+            0..10 => self.0.push(b'0' + value as u8),
+            10..100 => self.digits(value, 2),
+            _ => self.digits(value, value.ilog10() as usize + 1),
         }
     }
+
+    /// The last `width` digits, at most 20.
+    pub(super) fn digits(&mut self, mut value: u64, width: usize) {
+        let mut digits = [b'0'; 20];
+        let (_, digits) = digits.split_at_mut(20_usize.saturating_sub(width));
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+        self.0.extend_from_slice(digits);
+    }
+}
+
+thread_local! {
+    /// The second of the last line, as it is written.
+    static SECOND: RefCell<(u64, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
 }
 
 /// Year, month and day of the Gregorian calendar, of a day counted from 1970. Years begin in March here, so that the leap
@@ -128,7 +190,7 @@ impl Visit for Line {
 
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.key(field.name());
-        self.display(value);
+        self.number(value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -157,7 +219,7 @@ impl Visit for Line {
         if value.is_finite() {
             self.display(format_args!("{value:?}"));
         } else {
-            self.0.push_str("null");
+            self.raw("null");
         }
     }
 
@@ -167,10 +229,17 @@ impl Visit for Line {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.key(field.name());
-        self.0.push('"');
+        self.raw("\"");
         // As above: writing to a string.
         write!(Escaping(self), "{value:?}").ok();
-        self.0.push('"');
+        self.raw("\"");
+    }
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.raw(text);
+        Ok(())
     }
 }
 
@@ -237,9 +306,9 @@ mod tests {
             (4_102_444_799, "2099-12-31T23:59:59.000007Z"),
             (4_107_542_400, "2100-03-01T00:00:00.000007Z"),
         ] {
-            let mut line = Line(String::new());
+            let mut line = Line::new();
             line.timestamp(UNIX_EPOCH + Duration::new(seconds, 7999));
-            assert_eq!(line.0, want);
+            assert_eq!(line.bytes(), want.as_bytes());
         }
     }
 }

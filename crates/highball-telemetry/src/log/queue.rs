@@ -69,7 +69,7 @@ impl Queue {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    fn push(&self, line: &[u8]) {
+    pub(super) fn push(&self, line: &[u8]) {
         let mut waiting = self.0.lock();
         if waiting.lines >= QUEUE_LINES_MAX || waiting.closed {
             drop(waiting);
