@@ -1,9 +1,15 @@
 //! `cost`: what the stack costs, as CPU time of the server per RPC.
 //!
 //! Each variant serves the same unary method from a process of its own, on one current-thread runtime, with the allocator
-//! that the reference service ships with. The variants are driven in turn, round after round, so that whatever else the
-//! machine does falls on all of them. CPU time comes from the scheduler (`/proc`, Linux only) and includes every thread of
-//! the server: the one that writes the log, too. Nothing here is a test: the numbers are for people.
+//! that the reference service ships with. Every request has a deadline and a bearer token; the bare service gets the same
+//! bytes and looks at neither. The variants are driven in turn, round after round and each time in another order, so that
+//! whatever else the machine does falls on all of them, and compared round by round. CPU time comes from the scheduler
+//! (`/proc`, Linux only) and includes every thread of the server: the one that writes the log, too. Nothing here is a
+//! test: the numbers are for people.
+//!
+//! Quoted is `full` over `bare`, the median, with 8 connections of 8 streams. The other shapes say where it holds: 32
+//! streams over one connection share reads and writes the most, one stream at a time the least. There the wall time is
+//! the latency of a call.
 //!
 //! ```sh
 //! cargo run --release -p highball-benches --bin cost
@@ -12,6 +18,8 @@
 mod cpu;
 mod load;
 mod serve;
+mod table;
+mod token;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -21,10 +29,11 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::load::Load;
+use crate::load::Shape;
 use crate::serve::Variant;
+use crate::table::Cost;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,11 +47,15 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Measures the CPU time of a server per RPC, variant against variant.
 #[derive(Debug, Parser)]
 struct Args {
-    #[command(flatten)]
-    load: Load,
+    /// RPCs of one round, rounded down to a multiple of connections times streams.
+    #[arg(long, default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    rpcs: u32,
     /// Rounds; each drives every variant once.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
+    /// A shape of the load, as connections x streams; may be given several times.
+    #[arg(long = "shape", default_values = ["8x8", "1x32", "1x1"])]
+    shapes: Vec<Shape>,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -55,7 +68,7 @@ enum Part {
         /// Which.
         variant: Variant,
     },
-    /// Drives a server that runs already, once.
+    /// Drives a server that runs already, once with each shape.
     Drive {
         /// Where it listens.
         addr: SocketAddr,
@@ -68,17 +81,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     match args.part {
         None => runtime.block_on(compare(&args)),
         Some(Part::Serve { variant }) => runtime.block_on(serve::run(variant)),
-        Some(Part::Drive { addr }) => runtime.block_on(load::drive(addr, &args.load)),
+        Some(Part::Drive { addr }) => runtime.block_on(drive(addr, &args)),
     }
+}
+
+async fn drive(addr: SocketAddr, args: &Args) -> Result<(), Box<dyn Error>> {
+    let token = token::signed()?;
+    for shape in &args.shapes {
+        load::drive(addr, *shape, args.rpcs, &token).await?;
+    }
+    Ok(())
 }
 
 /// A variant in its process; killed when dropped.
 struct Server {
-    variant: Variant,
     child: Child,
     addr: SocketAddr,
-    /// Microseconds of CPU per RPC, by round.
-    costs: Vec<f64>,
 }
 
 impl Server {
@@ -92,76 +110,41 @@ impl Server {
         let stderr = child.stderr.take().ok_or("no standard error")?;
         let line = BufReader::new(stderr).lines().next_line().await?;
         let addr = line.ok_or("the server did not say where it listens")?.parse()?;
-        Ok(Self { variant, child, addr, costs: Vec::new() })
+        Ok(Self { child, addr })
     }
 
-    /// Microseconds of CPU per RPC.
-    async fn round(&self, load: &Load) -> Result<f64, Box<dyn Error>> {
+    async fn round(&self, shape: Shape, rpcs: u32, token: &str) -> Result<Cost, Box<dyn Error>> {
         let pid = self.child.id().ok_or("the server is gone")?;
         let before = cpu::used(pid)?;
-        timeout(ROUND_MAX, load::drive(self.addr, load)).await??;
+        let started = Instant::now();
+        timeout(ROUND_MAX, load::drive(self.addr, shape, rpcs, token)).await??;
+        let wall = started.elapsed();
         sleep(SETTLE).await;
         let used = cpu::used(pid)? - before;
-        Ok(used.as_secs_f64() * 1e6 / f64::from(load.rpcs()))
+        let per_rpc = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(shape.round(rpcs));
+        Ok(Cost { cpu: per_rpc(used), wall: per_rpc(wall) })
     }
 }
 
 async fn compare(args: &Args) -> Result<(), Box<dyn Error>> {
+    let token = token::signed()?;
     let mut servers = Vec::new();
     for variant in Variant::ALL {
         servers.push(Server::start(variant).await?);
     }
-    for server in &servers {
-        server.round(&args.load).await?;
-    }
-    for _ in 0..args.rounds {
-        for server in &mut servers {
-            let cost = server.round(&args.load).await?;
-            server.costs.push(cost);
+    for shape in &args.shapes {
+        let mut costs = vec![Vec::new(); servers.len()];
+        for server in &servers {
+            server.round(*shape, args.rpcs, &token).await?;
         }
+        for round in 0..args.rounds as usize {
+            for turn in 0..servers.len() {
+                let index = (round + turn) % servers.len();
+                let cost = servers[index].round(*shape, args.rpcs, &token).await?;
+                costs[index].push(cost);
+            }
+        }
+        table::print(*shape, args.rpcs, args.rounds, &costs);
     }
-    print(args, &servers);
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "a command for people")]
-fn print(args: &Args, servers: &[Server]) {
-    let Load { connections, streams, rpcs } = args.load;
-    println!(
-        "{rpcs} RPCs a round over {connections} connections of {streams} streams; {} rounds\n",
-        args.rounds
-    );
-    println!("| variant | CPU µs per RPC, median (min to max) | over bare, median (min to max) |");
-    println!("|---|---|---|");
-    let bare = servers.first().map(|server| server.costs.as_slice()).unwrap_or_default();
-    for Server { variant, costs, .. } in servers {
-        // Round by round: both saw the same machine.
-        let ratios: Vec<f64> = costs.iter().zip(bare).map(|(cost, bare)| cost / bare).collect();
-        let (cost, ratio) = (Spread::of(costs), Spread::of(&ratios));
-        println!(
-            "| {} | {:.2} ({:.2} to {:.2}) | {:.2} ({:.2} to {:.2}) |",
-            variant.name(),
-            cost.median,
-            cost.min,
-            cost.max,
-            ratio.median,
-            ratio.min,
-            ratio.max
-        );
-    }
-}
-
-struct Spread {
-    min: f64,
-    median: f64,
-    max: f64,
-}
-
-impl Spread {
-    fn of(values: &[f64]) -> Self {
-        let mut sorted = values.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-        Self { min: at(0), median: at(sorted.len() / 2), max: at(sorted.len().saturating_sub(1)) }
-    }
 }

@@ -9,6 +9,7 @@ use connectrpc::{
     ConnectError, ConnectRpcService, Encodable, InboundStream, RequestContext, Router, ServiceRequest,
     ServiceResult, ServiceStream,
 };
+use highball::net::Tasks;
 use highball::server::Rates;
 use highball::{ListenAddr, Server, Settings};
 use highball_tests::SHOP_DESCRIPTORS;
@@ -17,6 +18,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 
+use crate::token;
+
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// How the service is hosted.
@@ -24,21 +27,24 @@ const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST
 pub(crate) enum Variant {
     /// The service on hyper, as the examples of every framework do it.
     Bare,
-    /// Everything: metrics, a log line per RPC, deadline, limits, rates.
+    /// Everything: metrics, a log line per RPC, deadline, limits, rates, verified tokens and a policy.
     Full,
     /// Everything but the log line of each RPC.
     Quiet,
+    /// Everything but who calls and may they.
+    Open,
 }
 
 impl Variant {
     /// The one to compare with comes first.
-    pub(crate) const ALL: [Self; 3] = [Self::Bare, Self::Full, Self::Quiet];
+    pub(crate) const ALL: [Self; 4] = [Self::Bare, Self::Full, Self::Quiet, Self::Open];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
             Self::Full => "full",
             Self::Quiet => "quiet",
+            Self::Open => "open",
         }
     }
 }
@@ -48,8 +54,9 @@ pub(crate) async fn run(variant: Variant) -> Result<(), Box<dyn Error>> {
     let service = ConnectRpcService::new(Router::new().add_service(Arc::new(Shop)));
     match variant {
         Variant::Bare => bare(service).await,
-        Variant::Full => full(service, "info").await,
-        Variant::Quiet => full(service, "warn").await,
+        Variant::Full => full(service, "info", true).await,
+        Variant::Quiet => full(service, "warn", true).await,
+        Variant::Open => full(service, "info", false).await,
     }
 }
 
@@ -74,16 +81,19 @@ async fn bare(service: ConnectRpcService) -> Result<(), Box<dyn Error>> {
     }
 }
 
-async fn full(service: ConnectRpcService, filter: &str) -> Result<(), Box<dyn Error>> {
+async fn full(service: ConnectRpcService, filter: &str, guarded: bool) -> Result<(), Box<dyn Error>> {
     let _log = highball::telemetry::log::start(filter)?;
     // Counted for every RPC, and never in the way.
     let settings = Settings { rates: Some(Rates::new(1e7, 1_000_000)), ..Settings::default() };
-    let server = Server::new(service)
+    let mut server = Server::new(service)
         .with_descriptors(SHOP_DESCRIPTORS)
         .with_settings(settings)
-        .listen(ListenAddr::Tcp(ANY))
-        .bind()
-        .await?;
+        .listen(ListenAddr::Tcp(ANY));
+    let tasks = Tasks::new();
+    if guarded {
+        server = server.with_guard(token::guard(tasks.spawner()).await?);
+    }
+    let server = server.bind().await?;
     server.addrs().iter().for_each(tell);
     server.run(std::future::pending()).await;
     Ok(())

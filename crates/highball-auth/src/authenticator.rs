@@ -6,8 +6,9 @@ use std::sync::Arc;
 use highball_core::Caller;
 use highball_core::caller::Token;
 use http::HeaderMap;
+use tokio::time::Instant;
 
-use crate::token::Verifier;
+use crate::token::{Shown, Verifier};
 use crate::{Denial, Reason, bearer};
 
 /// Finds out who calls: from the connection, and from the bearer token if tokens are verified here.
@@ -31,8 +32,15 @@ impl Authenticator {
 
     /// The verifier, for its reports.
     #[must_use]
-    pub fn verifier(&self) -> Option<&Verifier> {
-        self.0.as_deref()
+    pub fn verifier(&self) -> Option<&Arc<Verifier>> {
+        self.0.as_ref()
+    }
+
+    /// Whether [`token`](Self::token) would check a signature.
+    pub(crate) fn would_verify(&self, headers: &HeaderMap, shown: &Shown, now: Instant) -> bool {
+        let Some(verifier) = &self.0 else { return false };
+        bearer::token(headers)
+            .is_ok_and(|token| token.is_some_and(|token| !verifier.knows(token, shown, now)))
     }
 
     /// Adds what the token proves to what the connection proved.
@@ -47,19 +55,25 @@ impl Authenticator {
     /// # Cancel safety
     /// Cancel safe. Waits only for the keys of a token that names an unknown one.
     pub async fn authenticate(&self, headers: &HeaderMap, transport: Caller) -> Result<Caller, Denial> {
-        let token = self.token(headers).await.map_err(Denial::new)?;
+        let token = self.token(headers, None).await.map_err(Denial::new)?;
         if self.misses(token.as_ref(), &transport) {
             return Err(Denial::new(Reason::Missing));
         }
         Ok(with_token(transport, token))
     }
 
-    /// The verified token of the request, if it has one and tokens are verified.
-    pub(crate) async fn token(&self, headers: &HeaderMap) -> Result<Option<Arc<Token>>, Reason> {
+    /// The verified token of the request, if it has one and tokens are verified. `shown` is what its connection showed
+    /// before, and when the request came.
+    pub(crate) async fn token(
+        &self,
+        headers: &HeaderMap,
+        shown: Option<(&Shown, Instant)>,
+    ) -> Result<Option<Arc<Token>>, Reason> {
         let Some(verifier) = &self.0 else { return Ok(None) };
-        match bearer::token(headers)? {
-            Some(token) => verifier.verify(token).await.map(Some),
-            None => Ok(None),
+        match (bearer::token(headers)?, shown) {
+            (Some(token), Some((shown, now))) => verifier.verify_shown(token, shown, now).await.map(Some),
+            (Some(token), None) => verifier.verify(token).await.map(Some),
+            (None, _) => Ok(None),
         }
     }
 

@@ -50,6 +50,15 @@ impl Reason {
         }
     }
 
+    /// Whether a signature was checked to find out, which is what makes refusals expensive.
+    #[must_use]
+    pub fn is_after_signature_check(self) -> bool {
+        matches!(
+            self,
+            Self::BadSignature | Self::Expired | Self::WrongIssuer | Self::WrongAudience | Self::NotYetValid
+        )
+    }
+
     fn status(self) -> Status {
         match self {
             Self::Missing => Status::new(Code::Unauthenticated, "missing authorization token"),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use highball_core::{Caller, Method};
 use http::HeaderMap;
+use tokio::time::Instant;
 
 use crate::authenticator::with_token;
 use crate::policy::{Decision, Policy};
-use crate::token::{StartError, Verifier, World};
+use crate::token::{Shown, StartError, Verifier, World};
 use crate::{Authenticator, Denial, Reason, Settings};
 
 /// Decides whether an RPC may go on.
@@ -78,7 +79,43 @@ impl Guard {
         headers: &HeaderMap,
         transport: Caller,
     ) -> Result<Admitted, Denial> {
-        let token = self.authenticator.token(headers).await.map_err(Denial::new)?;
+        self.decide(method, headers, transport, None).await
+    }
+
+    /// Decides, like [`check`](Self::check), for an RPC that came at `now` over a connection which showed `shown` before: the
+    /// same token again costs a comparison.
+    ///
+    /// # Errors
+    /// Like [`check`](Self::check).
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn check_shown(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        transport: Caller,
+        shown: &Shown,
+        now: Instant,
+    ) -> Result<Admitted, Denial> {
+        self.decide(method, headers, transport, Some((shown, now))).await
+    }
+
+    /// Whether [`check_shown`](Self::check_shown) would have to verify a token: there is one, and it is not remembered as
+    /// good. For whoever bounds how often that is done.
+    #[must_use]
+    pub fn would_verify(&self, headers: &HeaderMap, shown: &Shown, now: Instant) -> bool {
+        self.authenticator.would_verify(headers, shown, now)
+    }
+
+    async fn decide(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        transport: Caller,
+        shown: Option<(&Shown, Instant)>,
+    ) -> Result<Admitted, Denial> {
+        let token = self.authenticator.token(headers, shown).await.map_err(Denial::new)?;
         let misses = self.authenticator.misses(token.as_ref(), &transport);
         let caller = with_token(transport, token);
         match self.policy.decide(method, &caller) {

@@ -10,8 +10,9 @@
 //!                     └───────────────> Denial <───────────────┘   status for the peer; reason and rule for the audit log
 //! ```
 //!
-//! It fetches nothing from the network: [`token::JwksSource`] is where a fetcher plugs in. It logs and counts nothing: a
-//! [`Denial`] carries the reason, [`token::KeysEvent`] tells what happens to the keys, and the reports hold the counts.
+//! It opens no socket: keys at a URL come through [`highball_net::fetch`], and [`token::JwksSource`] is where another fetcher
+//! plugs in. It logs and counts nothing: a [`Denial`] carries the reason, [`Verifier::watch_keys`] tells what happens to the
+//! keys, and the reports hold the counts.
 //!
 //! ```
 //! use highball_auth::{Authenticator, Guard, policy};
@@ -33,6 +34,7 @@
 
 mod authenticator;
 mod bearer;
+pub mod credentials;
 mod denial;
 pub mod duration;
 mod guard;

@@ -31,10 +31,10 @@ mod compile;
 mod pattern;
 mod settings;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use highball_core::method::NameMap;
 use highball_core::{Caller, Method};
 
 use crate::{Denial, Reason};
@@ -46,9 +46,9 @@ pub use settings::{CallerSettings, DefaultDecision, RuleSettings, Settings};
 pub struct Policy {
     rules: Box<[Rule]>,
     /// By `package.Service/Method`.
-    methods: HashMap<Box<str>, Lists>,
+    methods: NameMap<Box<str>, Lists>,
     /// By `package.Service`, for the methods that no rule names.
-    services: HashMap<Box<str>, Lists>,
+    services: NameMap<Box<str>, Lists>,
     /// For everything else.
     rest: Lists,
     /// The name of the rule, while the switch is on.

@@ -10,11 +10,14 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use highball_core::BoxError;
-use highball_net::{ListenAddr, Listener, Platform, Spawner};
+use highball_net::{
+    Address, ConnectOptions, Io, ListenAddr, Listener, Lookup, LookupError, Os, Platform, Spawner,
+};
 use serde_json::{Value, json};
 
 use crate::token::{
-    Algorithm, Claims, GeneratedKey, JwksSource, KeySource, Settings, Signer, Verifier, World, generate,
+    Algorithm, Claims, Document, GeneratedKey, JwksSource, JwksUrl, KeySource, Settings, Signer, Verifier,
+    World, generate,
 };
 
 /// When the tests play.
@@ -41,6 +44,22 @@ impl Platform for Clock {
         Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
     }
 
+    fn connect<'a>(
+        &'a self,
+        _address: &'a Address,
+        _options: ConnectOptions,
+    ) -> BoxFuture<'a, io::Result<Box<dyn Io>>> {
+        Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
+    }
+
+    fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Lookup, LookupError>> {
+        Os.lookup(name)
+    }
+
+    fn lookup_txt<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Lookup<Bytes>, LookupError>> {
+        Os.lookup_txt(name)
+    }
+
     fn wall_clock(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(self.0.load(Ordering::SeqCst))
     }
@@ -55,17 +74,23 @@ impl Platform for Clock {
 pub(crate) struct Script {
     document: Mutex<Option<String>>,
     pub(crate) delay: Duration,
+    fresh_for: Mutex<Option<Duration>>,
     fetches: AtomicU64,
 }
 
 impl Script {
     pub(crate) fn new(document: Option<String>, delay: Duration) -> Arc<Self> {
-        Arc::new(Self { document: Mutex::new(document), delay, fetches: AtomicU64::new(0) })
+        Arc::new(Self { document: Mutex::new(document), delay, ..Self::default() })
     }
 
     /// `None` is an outage.
     pub(crate) fn set(&self, document: Option<String>) {
         *self.document.lock().unwrap() = document;
+    }
+
+    /// What its owner says from now on.
+    pub(crate) fn be_fresh_for(&self, fresh_for: Duration) {
+        *self.fresh_for.lock().unwrap() = Some(fresh_for);
     }
 
     pub(crate) fn fetches(&self) -> u64 {
@@ -80,12 +105,13 @@ impl fmt::Display for Script {
 }
 
 impl JwksSource for Script {
-    fn fetch(&self, _size_bytes_max: usize) -> BoxFuture<'_, Result<Bytes, BoxError>> {
+    fn fetch(&self, _size_bytes_max: usize) -> BoxFuture<'_, Result<Document, BoxError>> {
         self.fetches.fetch_add(1, Ordering::SeqCst);
         Box::pin(async {
             tokio::time::sleep(self.delay).await;
             let document = self.document.lock().unwrap().clone();
-            document.map(Bytes::from).ok_or_else(|| "outage".into())
+            let content = document.map(Bytes::from).ok_or("outage")?;
+            Ok(Document { fresh_for: *self.fresh_for.lock().unwrap(), ..content.into() })
         })
     }
 }
@@ -121,7 +147,7 @@ pub(crate) fn jwks(entries: &[&str]) -> String {
 /// Settings for keys behind a URL.
 pub(crate) fn url_settings() -> Settings {
     Settings {
-        keys: Some(KeySource::JwksUrl { url: "https://login.example/jwks".into() }),
+        keys: Some(KeySource::JwksUrl(JwksUrl::new("https://login.example/jwks"))),
         ..Settings::default()
     }
 }

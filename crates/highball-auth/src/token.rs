@@ -23,17 +23,21 @@ mod key;
 mod keys;
 mod mint;
 mod settings;
+mod shown;
 mod source;
+mod url;
 mod verifier;
 
 pub use algorithm::Algorithm;
 pub use cache::CacheReport;
 pub use generate::{GeneratedKey, generate};
 pub use key::KeyError;
-pub use keys::{KeysEvent, KeysReport, Observe};
+pub use keys::{KeysEvent, KeysReport};
 pub use mint::{Claims, Signer};
-pub use settings::{JwksSettings, KeySource, Settings};
-pub use source::{FileJwks, JwksSource};
+pub use settings::{JwksSettings, JwksUrl, KeySource, Settings};
+pub use shown::Shown;
+pub use source::{Document, FileJwks, JwksSource};
+pub use url::UrlJwks;
 pub use verifier::{StartError, Verifier, World};
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use highball_auth::token::Shown;
 use highball_core::{Body, Caller, Connection, Peer};
 use highball_net::caps::{Caps, Full};
 use highball_net::http::{self as connection, End};
@@ -34,6 +35,14 @@ pub(crate) struct Acceptor<S> {
     pub(crate) service: S,
 }
 
+/// A connection as its RPCs see it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) connection: Arc<Connection>,
+    /// The token that its RPCs showed last.
+    pub(crate) shown: Shown,
+}
+
 /// How many connections are open, and how many had to be cut.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
@@ -46,7 +55,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl<S, F> Acceptor<S>
 where
-    S: Fn(Arc<Connection>, Draining, Request<Body>) -> F + Clone + Send + Sync + 'static,
+    S: Fn(Arc<Session>, Draining, Request<Body>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     /// Accepts until the drain begins; then takes in what the kernel had already accepted for us, and stops listening.
@@ -110,7 +119,8 @@ where
         let connection = Arc::new(Connection { id, peer, caller });
         let open = Open::new(self, connection.clone());
         let service = self.service.clone();
-        let serve = move |request, draining| service(connection.clone(), draining, request);
+        let session = Arc::new(Session { connection, shown: Shown::new() });
+        let serve = move |request, draining| service(session.clone(), draining, request);
         let jitter = self.platform.random();
         let end = connection::drive(io, &self.settings, jitter, &self.draining, serve).await;
         open.close(&end);

@@ -11,17 +11,18 @@ use highball_net::proxy_protocol::Proxies;
 use highball_net::{Drain, ListenAddr, ListenError, Listener, Os, Platform, ServerTls};
 use highball_telemetry::{Event, Telemetry};
 use http::{Request, Response};
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
 use crate::admit::Admission;
 use crate::checklist::{self, NotReady, Posture};
 use crate::entrance::Entrance;
 use crate::health::Health;
+use crate::hosted::Hosted;
 use crate::method_limits;
 use crate::methods::{DescriptorError, Methods};
-use crate::rate::Budgets;
+use crate::rate::{Budgets, Failures};
 use crate::record::InFlight;
-use crate::rpc::{Host, Hosted};
+use crate::rpc::Host;
 use crate::run::BoundServer;
 use crate::settings::{Settings, SettingsError};
 
@@ -65,7 +66,6 @@ impl Server {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let service = service.map_response(|response: Response<B>| response.map(Body::new));
         Self {
             service: Hosted::new(service),
             settings: Settings::default(),
@@ -205,8 +205,18 @@ impl Server {
         probes.iter().for_each(|listener| told("health", &**listener));
         admin.iter().for_each(|listener| told("admin", &**listener));
         let host = Host {
-            admission: Admission::new(self.settings.concurrent_rpcs_max, self.telemetry.clone()),
+            admission: Admission::new(
+                &self.settings,
+                methods.unary(),
+                self.telemetry.clone(),
+                self.platform.clone(),
+            ),
             guard: self.guard,
+            failures: self
+                .settings
+                .failed_tokens
+                .as_ref()
+                .map(|rates| Failures::new(rates, self.telemetry.clone())),
             rates: self.settings.rates.clone().map(|rates| Budgets::new(rates, self.telemetry.clone())),
             settings: self.settings,
             service: self.service,

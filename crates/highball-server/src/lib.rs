@@ -25,6 +25,8 @@ mod builder;
 mod checklist;
 mod entrance;
 mod health;
+mod hosted;
+mod keys;
 mod limit;
 mod limits;
 mod message;
@@ -40,13 +42,14 @@ mod run;
 mod settings;
 mod stop;
 
+pub use admit::{AdaptiveConcurrency, Priority};
 pub use builder::{Server, ServerError};
 pub use checklist::{NotReady, OpenBox, Profile};
 pub use health::{Dependency, Health};
 pub use limits::LimitInForce;
 pub use method_limits::MethodSettings;
 pub use methods::DescriptorError;
-pub use rate::Rates;
+pub use rate::{FailedTokens, Rates};
 pub use run::{BoundServer, DrainReport};
 pub use settings::{Settings, SettingsError};
 

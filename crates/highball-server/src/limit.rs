@@ -1,4 +1,7 @@
-//! The inbound body, bounded and counted.
+//! The inbound body, bounded and counted, and its messages uncompressed.
+
+mod decompressed;
+mod encoding;
 
 use std::fmt;
 use std::pin::Pin;
@@ -11,6 +14,9 @@ use futures_util::task::AtomicWaker;
 use highball_core::{Body, BodyError, Code, Envelopes, Status};
 use highball_telemetry::{Event, Limit, Telemetry};
 use http_body::{Frame, SizeHint};
+
+use decompressed::Decompressed;
+pub(crate) use encoding::{Bounds, Encoding, refused};
 
 /// What came in, and whether it broke a rule. Shared between the inbound body and the walk, which answers for it.
 #[derive(Debug, Default)]
@@ -59,18 +65,28 @@ impl Received {
 pub(crate) struct Limited {
     inner: Body,
     walker: Envelopes,
+    /// The bits that the flag of a message may have.
+    flags: u8,
     received: Arc<Received>,
     telemetry: Telemetry,
 }
 
 impl Limited {
+    /// Compressed messages are bounded as they come and once more as they become; the service gets them uncompressed.
     pub(crate) fn wrap(
         inner: Body,
-        size_bytes_max: usize,
+        encoding: Encoding,
+        bounds: Bounds,
         received: Arc<Received>,
         telemetry: Telemetry,
     ) -> Body {
-        Body::new(Self { inner, walker: Envelopes::new(size_bytes_max), received, telemetry })
+        let walker = Envelopes::new(bounds.size_bytes_max);
+        let flags = u8::from(encoding != Encoding::Identity);
+        let limited = Self { inner, walker, flags, received, telemetry };
+        match encoding {
+            Encoding::Identity => Body::of(limited),
+            _ => Body::new(Decompressed::new(limited, encoding, bounds)),
+        }
     }
 
     fn fault(&self, status: Status) -> BodyError {
@@ -90,7 +106,19 @@ impl Limited {
                 Code::ResourceExhausted,
                 format!("request {oversized} (message_size_bytes_max)"),
             ))
-        })
+        })?;
+        match self.walker.flags() & !self.flags {
+            0 => Ok(()),
+            // grpc doc/compression.md: without an encoding nothing can be compressed.
+            1 => Err(self.fault(Status::new(
+                Code::Internal,
+                "a request message claims to be compressed, and grpc-encoding does not say how",
+            ))),
+            _ => {
+                Err(self
+                    .fault(Status::new(Code::Internal, "the flag of a request message is neither 0 nor 1")))
+            }
+        }
     }
 }
 
@@ -159,14 +187,26 @@ impl std::error::Error for Over {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body_util::{BodyExt as _, Full};
+    use highball_core::envelope::seal;
+    use http_body_util::{BodyExt as _, StreamBody};
+    use std::io::Write as _;
 
     #[expect(clippy::disallowed_methods, reason = "the test's own few bytes")]
-    async fn read(bytes: &'static [u8]) -> (Result<Bytes, BodyError>, Arc<Received>) {
+    async fn decoded(encoding: Encoding, pieces: &[&[u8]]) -> (Result<Bytes, BodyError>, Arc<Received>) {
         let received = Arc::new(Received::default());
-        let inner = Body::new(Full::new(Bytes::from_static(bytes)));
-        let body = Limited::wrap(inner, 4, received.clone(), Telemetry::new());
+        let frames: Vec<_> = pieces
+            .iter()
+            .map(|piece| Ok::<_, BodyError>(Frame::data(Bytes::copy_from_slice(piece))))
+            .collect();
+        let inner = Body::new(StreamBody::new(futures_util::stream::iter(frames)));
+        let bounds =
+            Bounds { size_bytes_max: if encoding == Encoding::Identity { 4 } else { 40 }, ratio_max: 100 };
+        let body = Limited::wrap(inner, encoding, bounds, received.clone(), Telemetry::new());
         (body.collect().await.map(http_body_util::Collected::to_bytes), received)
+    }
+
+    async fn read(bytes: &'static [u8]) -> (Result<Bytes, BodyError>, Arc<Received>) {
+        decoded(Encoding::Identity, &[bytes]).await
     }
 
     #[tokio::test]
@@ -188,5 +228,51 @@ mod tests {
         let (outcome, received) = read(&[0, 0, 0, 0, 1, 7]).await;
         assert_eq!(&outcome.unwrap()[..], &[0, 0, 0, 0, 1, 7]);
         assert_eq!((received.fault(), received.totals()), (None, (1, 6)));
+    }
+
+    fn packed(message: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(message).unwrap();
+        let mut sealed = seal(&encoder.finish().unwrap()).to_vec();
+        sealed[0] = 1;
+        sealed
+    }
+
+    #[tokio::test]
+    async fn a_compressed_message_needs_an_encoding_and_a_flag_is_one_bit() {
+        for (flag, encoding) in [(1, Encoding::Identity), (2, Encoding::Identity), (2, Encoding::Gzip)] {
+            let (outcome, received) = decoded(encoding, &[&[flag, 0, 0, 0, 1, 7]]).await;
+            assert!(outcome.is_err());
+            assert_eq!(received.fault().unwrap().code(), Code::Internal, "{flag} {encoding:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn compressed_and_plain_messages_arrive_plain_however_the_stream_is_cut() {
+        let sent = [packed(b"hello, hello"), seal(b"plain").to_vec(), seal(b"").to_vec(), packed(b"again")];
+        let sent = sent.concat();
+        let want: Vec<u8> = [&b"hello, hello"[..], b"plain", b"", b"again"]
+            .iter()
+            .flat_map(|message| seal(message))
+            .collect();
+        for cut in 1..sent.len() {
+            let pieces: Vec<&[u8]> = sent.chunks(cut).collect();
+            let (outcome, received) = decoded(Encoding::Gzip, &pieces).await;
+            assert_eq!(outcome.unwrap(), want, "cut at {cut}");
+            assert_eq!((received.fault(), received.totals()), (None, (4, sent.len() as u64)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_becomes_too_large_is_a_fault_and_nothing_of_it_passes() {
+        let sent = packed(&[7; 41]);
+        for cut in [3, 12, sent.len()] {
+            let pieces: Vec<&[u8]> = sent.chunks(cut).collect();
+            let (outcome, received) = decoded(Encoding::Gzip, &pieces).await;
+            assert!(outcome.is_err());
+            let fault = received.fault().unwrap();
+            assert_eq!(fault.code(), Code::ResourceExhausted);
+            assert!(fault.message().contains("message_size_bytes_max"), "{fault}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use highball_core::ByteSize;
 
 use crate::Settings;
+use crate::admit::Shares;
 
 /// One limit in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,24 +30,48 @@ const fn limit(
 }
 
 /// The table, without the values.
-const TABLE: [LimitInForce; 20] = [
+const TABLE: [LimitInForce; 26] = [
     limit(
         "message size, each way",
         "message_size_bytes_max",
-        "limit_hits_total{limit=\"inbound_message_size\"}, outbound_message_size",
-        "RESOURCE_EXHAUSTED naming both sizes, before the message is buffered",
+        "limit_hits_total{limit=\"inbound_message_size\"}, decompressed_message_size, outbound_message_size",
+        "RESOURCE_EXHAUSTED naming the sizes, before the message is buffered or decompressed further",
+    ),
+    limit(
+        "growth of a compressed message beyond 512 KiB",
+        "decompression_ratio_max",
+        "limit_hits_total{limit=\"decompression_ratio\"}",
+        "RESOURCE_EXHAUSTED naming the size and the factor",
     ),
     limit(
         "concurrent RPCs",
         "concurrent_rpcs_max",
         "limit_hits_total{limit=\"concurrent_rpcs\"}",
-        "RESOURCE_EXHAUSTED at once; health checks are not counted",
+        "RESOURCE_EXHAUSTED at once with RetryInfo and grpc-retry-pushback-ms; health checks are not counted",
+    ),
+    limit(
+        "unary RPCs, adaptive",
+        "adaptive_concurrency",
+        "limit_hits_total{limit=\"adaptive_concurrency\"}, concurrency_limit, concurrency_in_flight",
+        "RESOURCE_EXHAUSTED at once with RetryInfo and grpc-retry-pushback-ms; streams are not counted",
+    ),
+    limit(
+        "sheddable/normal/critical share",
+        "methods.priority",
+        "limit_hits_total of the limit that is shared",
+        "as at the limit, for the methods of that priority",
     ),
     limit(
         "rate of a caller",
         "rates",
         "limit_hits_total{limit=\"rate\"}",
         "RESOURCE_EXHAUSTED with RetryInfo and grpc-retry-pushback-ms",
+    ),
+    limit(
+        "refused tokens of one address",
+        "failed_tokens",
+        "limit_hits_total{limit=\"failed_tokens\"}, auth_denials_total",
+        "RESOURCE_EXHAUSTED with the time to wait, without a look at tokens that are not remembered as good",
     ),
     limit("connections", "connections_max", "limit_hits_total{limit=\"connections\"}", "closed at once"),
     limit(
@@ -67,6 +92,18 @@ const TABLE: [LimitInForce; 20] = [
         "connection.send_buffer_size_bytes_max",
         "-",
         "the handler waits",
+    ),
+    limit(
+        "responses of a connection waiting for its reader",
+        "connection.buffered_size_bytes_max",
+        "limit_hits_total{limit=\"buffered_size\"}",
+        "no further message is made; closed when nothing goes out for write_stall",
+    ),
+    limit(
+        "requests of a connection waiting to be read",
+        "connection.receive_buffer_size_bytes_max",
+        "-",
+        "the client waits for the window",
     ),
     limit(
         "reader that takes nothing",
@@ -129,15 +166,27 @@ impl Settings {
         let size = |bytes: usize| ByteSize(bytes).to_string();
         let connection = &self.connection;
         let rate = self.rates.as_ref().map(|rates| format!("{}/s, burst {}", rates.per_second, rates.burst));
+        let failed = self.failed_tokens.as_ref();
+        let failed = failed.map(|failed| format!("{}/s, burst {}", failed.per_second, failed.burst));
+        let adaptive = self
+            .adaptive_concurrency
+            .as_ref()
+            .map(|own| format!("{} to {}, {} at the start", own.limit_min, own.limit_max, own.limit_initial));
         let values = [
             size(self.message_size_bytes_max),
+            format!("{} times", self.decompression_ratio_max),
             self.concurrent_rpcs_max.to_string(),
+            adaptive.unwrap_or_else(|| "off".to_owned()),
+            Shares::new(self).to_string(),
             rate.unwrap_or_else(|| "not limited".to_owned()),
+            failed.unwrap_or_else(|| "not limited".to_owned()),
             self.connections_max.to_string(),
             self.connections_per_peer_max.to_string(),
             connection.concurrent_streams_max.to_string(),
             size(connection.header_list_size_bytes_max as usize),
             size(connection.send_buffer_size_bytes_max),
+            size(connection.buffered_size_bytes_max),
+            size(connection.receive_buffer_size_bytes_max as usize),
             format!("{:?}", connection.write_stall),
             format!("{:?}", connection.handshake_timeout),
             format!("{:?}", connection.preface_timeout),

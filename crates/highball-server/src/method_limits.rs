@@ -6,6 +6,8 @@ use highball_core::{Deadline, DeadlineOrigin, MethodKind};
 use tokio::time::Instant;
 
 use crate::Settings;
+use crate::admit::Priority;
+use crate::limit::Bounds;
 
 /// What is different for some methods; `None` stays as it is for the server.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,6 +23,8 @@ pub struct MethodSettings {
     pub stream_idle: Option<Duration>,
     /// Largest message, each way.
     pub message_size_bytes_max: Option<usize>,
+    /// Who goes first when the server is full. Default [`Priority::Normal`].
+    pub priority: Option<Priority>,
 }
 
 /// The limits of one method.
@@ -31,6 +35,8 @@ pub(crate) struct MethodLimits {
     /// `None` for unary methods, which a deadline ends.
     pub(crate) stream_idle: Option<Duration>,
     pub(crate) message_size_bytes_max: usize,
+    decompression_ratio_max: u32,
+    pub(crate) priority: Priority,
 }
 
 impl MethodLimits {
@@ -44,6 +50,8 @@ impl MethodLimits {
             deadline_cap: unary.then_some(settings.deadline_cap),
             stream_idle: idle,
             message_size_bytes_max: settings.message_size_bytes_max,
+            decompression_ratio_max: settings.decompression_ratio_max,
+            priority: Priority::default(),
         };
         if let Some(own) = find(&settings.methods, name) {
             limits.deadline_default = own.deadline_default.or(limits.deadline_default);
@@ -51,9 +59,15 @@ impl MethodLimits {
             limits.stream_idle = own.stream_idle.filter(|_| !unary).or(limits.stream_idle);
             limits.message_size_bytes_max =
                 own.message_size_bytes_max.unwrap_or(limits.message_size_bytes_max);
+            limits.priority = own.priority.unwrap_or(limits.priority);
         }
         limits.stream_idle = limits.stream_idle.filter(|idle| !idle.is_zero());
         limits
+    }
+
+    /// How far a compressed message may grow.
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds { size_bytes_max: self.message_size_bytes_max, ratio_max: self.decompression_ratio_max }
     }
 
     /// The deadline in force: the caller's, cut to the cap, or the default.

@@ -1,16 +1,17 @@
 //! The methods this server knows, and where each is metered.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use buffa::Message as _;
 use buffa_descriptor::DescriptorPool;
 use buffa_descriptor::generated::descriptor::{FileDescriptorProto, FileDescriptorSet};
+use highball_core::method::NameMap;
 use highball_core::{Method, MethodKind};
 use highball_telemetry::{MethodMeter, Telemetry, names};
 
 use crate::Settings;
+use crate::admit::{Lane, Priority};
 use crate::method_limits::MethodLimits;
 
 /// The descriptors of this crate's own services.
@@ -34,15 +35,17 @@ pub(crate) struct Entry {
     pub(crate) limits: MethodLimits,
     pub(crate) meter: Arc<MethodMeter>,
     pub(crate) served_by: ServedBy,
+    pub(crate) lane: Lane,
 }
 
 /// Every method in the descriptors, and one entry for all others.
 #[derive(Debug)]
 pub(crate) struct Methods {
-    known: HashMap<String, Entry>,
+    known: NameMap<String, Entry>,
     other: Entry,
     pool: Arc<DescriptorPool>,
     services: Vec<String>,
+    unary: Vec<String>,
 }
 
 impl Methods {
@@ -57,13 +60,19 @@ impl Methods {
         for set in hosted {
             merge(&mut pool, set)?;
         }
-        let entry = |label: &str, kind, served_by| Entry {
-            kind,
-            limits: MethodLimits::resolve(settings, label, kind, served_by != ServedBy::Hosted),
-            served_by,
-            meter: telemetry.method(label),
+        let mut unary = Vec::new();
+        let mut entry = |label: &str, kind, served_by| {
+            let limits = MethodLimits::resolve(settings, label, kind, served_by != ServedBy::Hosted);
+            let counted = kind == MethodKind::Unary && served_by == ServedBy::Hosted;
+            let place = counted.then_some(unary.len());
+            unary.extend(counted.then(|| label.to_owned()));
+            // A watch on health is how a balancer knows the server: refused, it takes all other RPCs away.
+            let watch = served_by == ServedBy::Health;
+            let priority = if watch { Priority::Critical } else { limits.priority };
+            let lane = Lane { priority, unary: place };
+            Entry { kind, limits, served_by, lane, meter: telemetry.method(label) }
         };
-        let mut known = HashMap::new();
+        let mut known = NameMap::default();
         for service in pool.services() {
             let served_by = match service.full_name() {
                 "grpc.health.v1.Health" => ServedBy::Health,
@@ -84,7 +93,7 @@ impl Methods {
         let services =
             pool.services().iter().skip(builtin).map(|service| service.full_name().to_owned()).collect();
         let other = entry(names::OTHER_METHOD, MethodKind::Unknown, ServedBy::Hosted);
-        Ok(Self { known, other, pool: Arc::new(pool), services })
+        Ok(Self { known, other, pool: Arc::new(pool), services, unary })
     }
 
     pub(crate) fn find(&self, method: &Method) -> &Entry {
@@ -99,6 +108,11 @@ impl Methods {
     /// Full names of the hosted services.
     pub(crate) fn services(&self) -> &[String] {
         &self.services
+    }
+
+    /// Metric labels of the hosted unary methods, in the order of their lanes.
+    pub(crate) fn unary(&self) -> &[String] {
+        &self.unary
     }
 
     pub(crate) fn pool(&self) -> &Arc<DescriptorPool> {

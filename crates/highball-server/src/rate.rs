@@ -1,13 +1,18 @@
 //! How often one caller may call.
 
+mod failures;
+
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use highball_core::{Code, Method, Rpc, Status};
 use highball_telemetry::{Event, Limit, Telemetry};
 use tokio::time::Instant;
+
+pub use failures::FailedTokens;
+pub(crate) use failures::Failures;
 
 /// Rates of callers. A caller is told by its certificate, else its token, else its Unix user, else its address.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,13 +67,36 @@ pub(crate) struct Budgets {
     hasher: RandomState,
     /// By the hash of the caller. Its key is random and secret, so nobody can aim at the budget of another; that two of
     /// 100,000 callers share one by accident has a chance of one in three billion.
-    shards: Vec<Mutex<HashMap<u64, Instant>>>,
+    shards: Vec<Mutex<Shard>>,
     /// The budget of all callers who find no place.
     shared: Mutex<Instant>,
     telemetry: Telemetry,
 }
 
 const SHARDS: usize = 16;
+
+/// When budgets are full again, by callers' hashes.
+type Shard = HashMap<u64, Instant, BuildHasherDefault<Hashed>>;
+
+/// The hash of what is a hash already. The shard is chosen by its lowest bits, the place in the table by others.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0.rotate_right(SHARDS.ilog2())
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
 
 impl Budgets {
     pub(crate) fn new(rates: Rates, telemetry: Telemetry) -> Self {
@@ -92,22 +120,50 @@ impl Budgets {
     }
 
     fn charge(&self, method: &Method, caller: impl Hash, now: Instant) -> Result<(), Status> {
-        let price = self.interval * self.weight(method);
+        self.spend(caller, self.weight(method), now).map_err(|wait| self.refuse(wait))
+    }
+
+    /// Takes `weight` from a budget, or says how long to wait for it.
+    fn spend(&self, caller: impl Hash, weight: u32, now: Instant) -> Result<(), Duration> {
+        let price = self.interval * weight;
         let key = self.hasher.hash_one(caller);
         let index = usize::try_from(key % SHARDS as u64).unwrap_or_default();
         let mut shard = lock(&self.shards[index]);
-        let outcome = if shard.contains_key(&key) || self.has_place(&mut shard, now) {
+        if let Some(full) = shard.get_mut(&key) {
+            self.pay(full, price, now)
+        } else if self.has_place(&mut shard, now) {
             self.pay(shard.entry(key).or_insert(now), price, now)
         } else {
             drop(shard);
             self.pay(&mut lock(&self.shared), price, now)
+        }
+    }
+
+    /// How long a budget that has nothing left needs for one more; takes nothing.
+    fn short_of(&self, caller: impl Hash, now: Instant) -> Option<Duration> {
+        let key = self.hasher.hash_one(caller);
+        let index = usize::try_from(key % SHARDS as u64).unwrap_or_default();
+        let shard = lock(&self.shards[index]);
+        let full = match shard.get(&key) {
+            Some(full) => *full,
+            None if shard.len() < self.shard_callers_max() => return None,
+            None => *lock(&self.shared),
         };
-        outcome.map_err(|wait| self.refuse(wait))
+        self.pay(&mut { full }, self.interval, now).err()
+    }
+
+    /// How long an empty budget takes to be full.
+    fn refill(&self) -> Duration {
+        self.interval * self.rates.burst
+    }
+
+    fn shard_callers_max(&self) -> usize {
+        self.rates.callers_max.div_ceil(SHARDS)
     }
 
     /// Whether a caller can be remembered, after forgetting others when there are too many.
-    fn has_place(&self, shard: &mut HashMap<u64, Instant>, now: Instant) -> bool {
-        let max = self.rates.callers_max.div_ceil(SHARDS);
+    fn has_place(&self, shard: &mut Shard, now: Instant) -> bool {
+        let max = self.shard_callers_max();
         if shard.len() >= max {
             // Whoever has the full burst again is the same as somebody unknown.
             shard.retain(|_, full| *full > now);
@@ -118,7 +174,7 @@ impl Budgets {
     /// Moves the moment of a full budget, unless it would be too far away; then how long to wait.
     fn pay(&self, full: &mut Instant, price: Duration, now: Instant) -> Result<(), Duration> {
         let next = (*full).max(now) + price;
-        let latest = now + self.interval * self.rates.burst;
+        let latest = now + self.refill();
         if next > latest {
             return Err(next - latest);
         }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use highball_auth::Denial;
-use highball_core::{Body, Code, Envelopes, Rpc, Status};
+use highball_core::current::TraceContext;
+use highball_core::{Body, Code, Current, Envelopes, Rpc, Status};
 use highball_net::{Draining, Phase};
 use highball_telemetry::{Event, MethodMeter, RpcEnd, Telemetry, TraceId};
-use http::Response;
+use http::{HeaderMap, HeaderValue, Response};
+use tokio::time::Instant;
 
 use crate::admit::Permit;
 use crate::limit::Received;
@@ -42,6 +44,8 @@ pub(crate) struct Record {
     pub(crate) telemetry: Telemetry,
     pub(crate) received: Arc<Received>,
     pub(crate) sent: Envelopes,
+    /// What the service finds by itself; `None` until it is known who calls.
+    pub(crate) current: Option<Current>,
     meter: Arc<MethodMeter>,
     in_flight: Arc<InFlight>,
     draining: Draining,
@@ -72,6 +76,7 @@ impl Record {
             telemetry: start.telemetry.clone(),
             received: Arc::default(),
             sent: Envelopes::new(start.message_size_bytes_max),
+            current: None,
             meter: start.meter.clone(),
             in_flight: start.in_flight.clone(),
             draining: start.draining.clone(),
@@ -80,6 +85,19 @@ impl Record {
             permit: None,
             ended: false,
         })
+    }
+
+    /// Who calls is known and may: whatever the service calls from here on finds the RPC by itself.
+    pub(crate) fn publish(&mut self, headers: &HeaderMap) {
+        let trace = self.trace.and_then(|_| trace_context(headers));
+        self.current = Some(Current::new(self.rpc.clone(), trace, self.meter.clone()));
+    }
+
+    /// The service's code ran until `now`. It never begins after the deadline, so what is beyond was for nobody.
+    pub(crate) fn ran(&self, now: Instant) {
+        if let Some(current) = &self.current {
+            current.ran(self.rpc.started, now);
+        }
     }
 
     /// Keeps a permit until the RPC ends.
@@ -113,8 +131,15 @@ impl Record {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        self.permit = None;
+        let now = Instant::now();
+        let duration = now.saturating_duration_since(self.rpc.started);
+        if let Some(permit) = self.permit.take() {
+            permit.end(&self.rpc, status.code(), duration);
+        }
         self.received.end();
+        if let Some(current) = &self.current {
+            current.ended(status.code(), now);
+        }
         self.in_flight.now.fetch_sub(1, Ordering::Relaxed);
         match self.draining.phase() {
             // Probes and reflection are no work that a drain saves or loses.
@@ -129,7 +154,7 @@ impl Record {
             rpc: &self.rpc,
             meter: &self.meter,
             status,
-            duration: self.rpc.started.elapsed(),
+            duration,
             inbound: self.received.totals(),
             outbound: (self.sent.messages(), self.sent.bytes()),
             trace: self.trace,
@@ -138,8 +163,20 @@ impl Record {
     }
 }
 
+/// What is passed on of a trace whose `traceparent` is known to be valid.
+fn trace_context(headers: &HeaderMap) -> Option<TraceContext> {
+    let traceparent = headers.get("traceparent")?.clone();
+    let states: Vec<&[u8]> = headers.get_all("tracestate").iter().map(HeaderValue::as_bytes).collect();
+    // Several headers are one list (W3C Trace Context, section 3.3.1); a legal value stays one when it is joined.
+    let joined = (!states.is_empty()).then(|| HeaderValue::from_bytes(&states.join(&b',')).ok());
+    Some(TraceContext { traceparent, tracestate: joined.flatten() })
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
         // Either the caller went away, or the connection was closed under it.
         let status = match self.draining.phase() {
             Phase::Forced => Status::new(Code::Unavailable, "the server is shutting down"),

@@ -5,15 +5,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use highball_core::status::{DETAILS, MESSAGE, STATUS};
-use highball_core::{Body, BodyError, Code, Deadline, Dialect, Status};
-use highball_net::Life;
+use highball_core::{Body, BodyError, Code, Deadline, Dialect, MethodKind, Status};
+use highball_net::{Life, Room};
 use highball_telemetry::{Event, Limit};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
 use crate::record::Record;
@@ -24,42 +23,80 @@ use crate::stop::{Stop, caught, expired};
 /// An error that is known before the first message becomes a genuine trailers-only response, also when the service put
 /// its status into a head that does not end the stream, because clients look for details there and nowhere else. Nothing
 /// waits for that: a first frame that is not ready leaves the head free to go.
-pub(crate) async fn normalise(
+pub(crate) fn normalise(
     response: Response<Body>,
     record: Box<Record>,
     stop: Stop,
     write_stall: Duration,
-) -> Response<Body> {
+) -> Normalised {
     let (mut head, body) = response.into_parts();
-    let in_head = Status::from_headers(&head.headers);
-    if in_head.is_none() && (head.status != StatusCode::OK || Dialect::recognise(&head.headers).is_none()) {
+    let dialect = Dialect::recognise(&head.headers);
+    let is_answer = head.status == StatusCode::OK && dialect.is_some();
+    if !is_answer && Status::from_headers(&head.headers).is_none() {
         let what = format!("the service answered HTTP {} without a gRPC status", head.status.as_u16());
         record.telemetry.report(&Event::HandlerMisbehaved { method: record.label(), what: &what });
-        return record.refuse(Status::new(Code::from_http(head.status), what));
+        let refused = record.refuse(Status::new(Code::from_http(head.status), what));
+        return Normalised::Refused(Some(refused));
     }
     head.status = StatusCode::OK;
-    let status_in_head = take_status(&mut head.headers);
-    let must_wait = !status_in_head.is_empty();
-    let life = Life::current();
-    let mut body =
-        Outbound { inner: Some(body), status_in_head, record, stop, write_stall, life, first: None };
-    let first = if must_wait { Some(body.frame().await) } else { body.frame().now_or_never() };
-    // `Outbound` ends every stream with trailers and never fails, so there is nothing but frames to see.
-    if let Some(Some(Ok(frame))) = first {
-        match frame.into_trailers() {
-            Ok(trailers) if may_merge(&head.headers, &trailers) => {
-                for (name, value) in &trailers {
-                    if name != CONTENT_TYPE {
-                        head.headers.append(name, value.clone());
-                    }
-                }
-                return Response::from_parts(head, Body::empty());
-            }
-            Ok(trailers) => body.first = Some(Frame::trailers(trailers)),
-            Err(frame) => body.first = Some(frame),
+    let status_in_head = take_status(&mut head.headers, dialect);
+    let body = Outbound {
+        inner: Some(body),
+        status_in_head,
+        record,
+        stop,
+        write_stall,
+        room: Room::default(),
+        first: None,
+    };
+    Normalised::Begun(Some((head, body)))
+}
+
+/// A response whose first frame is looked for. Written by hand, because the future of the walk holds it.
+pub(crate) enum Normalised {
+    Refused(Option<Response<Body>>),
+    Begun(Option<(Parts, Outbound)>),
+}
+
+impl Future for Normalised {
+    type Output = Response<Body>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Body>> {
+        let begun = match &mut *self {
+            Self::Refused(response) => return Poll::Ready(response.take().unwrap_or_default()),
+            Self::Begun(begun) => begun,
+        };
+        let first = begun.as_mut().map(|(_, body)| {
+            let must_wait = !body.status_in_head.is_empty();
+            (Pin::new(body).poll_frame(cx), must_wait)
+        });
+        if let Some((Poll::Pending, true)) = first {
+            return Poll::Pending;
         }
+        let response = match (begun.take(), first) {
+            (Some((head, body)), Some((Poll::Ready(Some(Ok(first))), _))) => with_first(head, body, first),
+            // `Outbound` ends every stream with trailers and never fails, so there is nothing but frames to see.
+            (Some((head, body)), _) => Response::from_parts(head, Body::of(body)),
+            (None, _) => Response::default(),
+        };
+        Poll::Ready(response)
     }
-    Response::from_parts(head, Body::new(body))
+}
+
+fn with_first(mut head: Parts, mut body: Outbound, first: Frame<Bytes>) -> Response<Body> {
+    match first.into_trailers() {
+        Ok(trailers) if may_merge(&head.headers, &trailers) => {
+            for (name, value) in &trailers {
+                if name != CONTENT_TYPE {
+                    head.headers.append(name, value.clone());
+                }
+            }
+            return Response::from_parts(head, Body::empty());
+        }
+        Ok(trailers) => body.first = Some(Frame::trailers(trailers)),
+        Err(frame) => body.first = Some(frame),
+    }
+    Response::from_parts(head, Body::of(body))
 }
 
 /// Whether head and trailers may become one block: always for an error, whose details must be found there; for OK only
@@ -73,9 +110,9 @@ fn may_merge(head: &HeaderMap, trailers: &HeaderMap) -> bool {
 }
 
 /// Moves the status out of a head, with what would contradict the body we send.
-fn take_status(headers: &mut HeaderMap) -> HeaderMap {
+fn take_status(headers: &mut HeaderMap, dialect: Option<Dialect>) -> HeaderMap {
     headers.remove(CONTENT_LENGTH);
-    if Dialect::recognise(headers).is_none() {
+    if dialect.is_none() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     }
     let of_status = |name: &HeaderName| [&STATUS, &MESSAGE, &DETAILS].contains(&name);
@@ -87,7 +124,7 @@ fn take_status(headers: &mut HeaderMap) -> HeaderMap {
 }
 
 /// The outbound body. Whatever happens, it ends with trailers that carry a status, and ends the record with the same.
-struct Outbound {
+pub(crate) struct Outbound {
     inner: Option<Body>,
     /// What the service put into its head; stands when the body brings no trailers.
     status_in_head: HeaderMap,
@@ -95,7 +132,8 @@ struct Outbound {
     stop: Stop,
     /// How long the caller may leave a frame of ours untaken.
     write_stall: Duration,
-    life: Life,
+    /// Where it waits while the connection has no room for another message.
+    room: Room,
     first: Option<Frame<Bytes>>,
 }
 
@@ -109,13 +147,14 @@ impl Outbound {
 
     /// Drops the service's body, which may panic; the RPC has its status already.
     fn release(&mut self) {
-        let body = self.inner.take();
-        caught(&self.record, || drop(body)).ok();
+        if let Some(body) = self.inner.take() {
+            caught(&self.record, || drop(body)).ok();
+        }
     }
 
     /// Ends the stream with the service's own trailers.
     fn finish(&mut self, mut trailers: HeaderMap) -> Frame<Bytes> {
-        if !trailers.contains_key(STATUS) {
+        if !self.status_in_head.is_empty() && !trailers.contains_key(STATUS) {
             trailers.extend(std::mem::take(&mut self.status_in_head));
         }
         let Some(status) = Status::from_headers(&trailers) else {
@@ -131,6 +170,16 @@ impl Outbound {
         Frame::trailers(trailers)
     }
 
+    /// Ready while the connection has room for another message.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let waited = self.room.is_waiting();
+        let ready = Life::poll_room(&mut self.room, cx);
+        if ready.is_pending() && !waited {
+            self.record.telemetry.report(&Event::LimitHit { limit: Limit::BufferedSize });
+        }
+        ready
+    }
+
     fn misbehaved(&self, what: &str) {
         self.record.telemetry.report(&Event::HandlerMisbehaved { method: self.record.label(), what });
     }
@@ -140,6 +189,10 @@ impl Outbound {
         match self.record.sent.walk(&data) {
             Ok(()) => {
                 self.stop.sent();
+                // Making a message may take long; the next look at the clock may be long after.
+                if self.record.rpc.kind == MethodKind::Streaming && self.stop.deadline().is_some() {
+                    self.record.ran(Instant::now());
+                }
                 Frame::data(data)
             }
             Err(oversized) => {
@@ -154,16 +207,26 @@ impl Outbound {
         if let Some(frame) = self.first.take() {
             return Poll::Ready(Some(frame));
         }
+        if self.stop.just_answered() {
+            self.record.ran(now);
+        }
         // A stream that always has the next message ready would never reach the poll below.
         let stop = self.stop.at(now);
-        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        if self.inner.is_none() {
+            return Poll::Ready(None);
+        }
         if let Some(status) = stop {
             return Poll::Ready(Some(self.end(&status)));
         }
+        if self.poll_room(cx).is_pending() {
+            let status = ready!(self.stop.poll(&self.record, cx));
+            return Poll::Ready(Some(self.end(&status)));
+        }
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let frame = match caught(&self.record, || Pin::new(inner).poll_frame(cx)) {
             Err(status) => self.end(&status),
             Ok(Poll::Pending) => {
-                let status = ready!(self.stop.poll(cx));
+                let status = ready!(self.stop.poll(&self.record, cx));
                 self.end(&status)
             }
             Ok(Poll::Ready(Some(Ok(frame)))) => match frame.into_data().map_err(Frame::into_trailers) {
@@ -195,13 +258,13 @@ impl http_body::Body for Outbound {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         // hyper polls only while the caller's window has room: being polled is a sign that it reads.
-        self.life.limit(None);
+        Life::limit(None);
         let now = Instant::now();
         let frame = ready!(self.poll_next(now, cx));
         if frame.as_ref().is_some_and(Frame::is_data) {
             let stalled = now + self.write_stall;
             let deadline = self.stop.deadline().map(Deadline::at);
-            self.life.limit(Some(deadline.map_or(stalled, |deadline| deadline.min(stalled))));
+            Life::limit(Some(deadline.map_or(stalled, |deadline| deadline.min(stalled))));
         }
         Poll::Ready(frame.map(Ok))
     }
@@ -218,7 +281,7 @@ impl http_body::Body for Outbound {
 
 impl Drop for Outbound {
     fn drop(&mut self) {
-        if self.life.is_over() {
+        if Life::is_over() {
             let status = match self.stop.deadline().filter(|deadline| deadline.has_passed()) {
                 Some(deadline) => expired(deadline),
                 None => {

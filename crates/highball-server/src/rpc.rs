@@ -1,30 +1,28 @@
 //! Walk a: what happens to an RPC, in the order in which it happens.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use highball_auth::Guard;
 use highball_core::deadline::parse_timeout;
-use highball_core::{Body, Code, Connection, Dialect, Method, MethodKind, Rpc, Status};
+use highball_core::{Body, Code, Dialect, Method, MethodKind, Rpc, Status};
 use highball_net::{Draining, Platform};
 use highball_telemetry::{Event, Telemetry, TraceId};
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tokio::time::Instant;
-use tower::ServiceExt as _;
-use tower::util::BoxCloneSyncService;
 
+use crate::accept::Session;
 use crate::admit::Admission;
 use crate::health::Health;
-use crate::limit::Limited;
+use crate::hosted::Hosted;
+use crate::limit::{self, Bounds, Encoding, Limited};
 use crate::methods::{Entry, Methods, ServedBy};
-use crate::rate::Budgets;
+use crate::rate::{Budgets, Failures};
 use crate::record::{InFlight, Record, Start};
 use crate::stop::Stop;
 use crate::{Settings, admin, reflection, response};
-
-/// The hosted service behind the one door, boxed once.
-pub(crate) type Hosted = BoxCloneSyncService<Request<Body>, Response<Body>, std::convert::Infallible>;
 
 /// Everything the walk needs, built at start and never changed.
 pub(crate) struct Host {
@@ -35,6 +33,7 @@ pub(crate) struct Host {
     /// Who may call what; `None` for anyone anything.
     pub(crate) guard: Option<Guard>,
     pub(crate) rates: Option<Budgets>,
+    pub(crate) failures: Option<Failures>,
     pub(crate) health: Health,
     pub(crate) telemetry: Telemetry,
     pub(crate) in_flight: Arc<InFlight>,
@@ -49,7 +48,7 @@ pub(crate) struct Host {
 /// as CANCELLED.
 pub(crate) async fn handle(
     host: Arc<Host>,
-    connection: Arc<Connection>,
+    session: Arc<Session>,
     draining: Draining,
     request: Request<Body>,
 ) -> Response<Body> {
@@ -66,6 +65,7 @@ pub(crate) async fn handle(
     let started = Instant::now();
     let timeout = parse_timeout(request.headers());
     let deadline = timeout.as_ref().ok().and_then(|asked| entry.limits.deadline(started, *asked));
+    let connection = session.connection.clone();
     let caller = connection.caller.clone();
     let rpc = Rpc { method, kind: entry.kind, dialect, deadline, caller, started, connection };
     let mut record = Record::start(rpc, &host.record(entry, request.headers(), builtin));
@@ -76,7 +76,7 @@ pub(crate) async fn handle(
 
     // Admit. Probes must not fail because the server is busy.
     if !probe {
-        match host.admission.admit() {
+        match host.admission.admit(entry.lane) {
             Ok(permit) => record.hold(permit),
             Err(status) => return record.refuse(status),
         }
@@ -84,11 +84,21 @@ pub(crate) async fn handle(
 
     // Authenticate, authorise.
     if let Some(guard) = &host.guard {
+        if let Some(failures) = &host.failures
+            && let Err(status) = failures.check(guard, &record.rpc, request.headers(), &session.shown)
+        {
+            return record.refuse(status);
+        }
         let caller = record.rpc.caller.clone();
-        let checked = guard.check(&record.rpc.method, request.headers(), caller);
-        match stop.guard(&record, checked).await {
+        let Rpc { method, started, .. } = &record.rpc;
+        let checked = guard.check_shown(method, request.headers(), caller, &session.shown, *started);
+        let checked = stop.guard(&record, pin!(Some(checked))).await;
+        match checked {
             Ok(Ok(admitted)) => record.rpc.caller = admitted.caller,
-            Ok(Err(denial)) => return record.deny(denial),
+            Ok(Err(denial)) => {
+                host.failures.iter().for_each(|failures| failures.count(&record.rpc, &denial));
+                return record.deny(denial);
+            }
             Err(status) => return record.refuse(status),
         }
     }
@@ -100,11 +110,19 @@ pub(crate) async fn handle(
         return record.refuse(status);
     }
 
+    // Whatever the service calls finds the RPC by itself.
+    record.publish(request.headers());
+
     // Limit the body.
-    let request = limited(request, entry.limits.message_size_bytes_max, &draining, &host, &record);
+    let bounds = entry.limits.bounds();
+    let request = match limited(request, bounds, &draining, &host, &record) {
+        Ok(request) => request,
+        Err(status) => return limit::refused(record.refuse(status)),
+    };
 
     // The service, until the deadline, with panics caught.
-    let answer = stop.guard(&record, host.answer(entry.served_by, draining, request)).await;
+    let answer = host.answer(entry.served_by, draining, request);
+    let answer = stop.guard(&record, pin!(Some(answer))).await;
 
     // Normalise; the record travels in the body and ends with it.
     match answer {
@@ -121,13 +139,11 @@ impl Host {
         request: Request<Body>,
     ) -> Response<Body> {
         match served_by {
-            ServedBy::Hosted => match self.service.clone().oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            },
+            ServedBy::Hosted => self.service.call(request).await,
             ServedBy::Health => {
                 let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-                self.health.call(&method, draining, request).await
+                // Boxed, because every other RPC would carry it.
+                Box::pin(self.health.call(&method, draining, request)).await
             }
             ServedBy::Reflection => reflection::call(self.methods.pool(), draining, request),
         }
@@ -154,17 +170,18 @@ impl fmt::Debug for Host {
 
 fn limited(
     request: Request<Body>,
-    size_bytes_max: usize,
+    bounds: Bounds,
     draining: &Draining,
     host: &Host,
     record: &Record,
-) -> Request<Body> {
+) -> Result<Request<Body>, Status> {
     let (mut head, body) = request.into_parts();
+    let encoding = Encoding::take(&mut head.headers)?;
     head.extensions.insert(record.rpc.clone());
     // A long stream ends by it when its connection or the server goes away.
     head.extensions.insert(draining.clone());
-    let body = Limited::wrap(body, size_bytes_max, record.received.clone(), host.telemetry.clone());
-    Request::from_parts(head, body)
+    let body = Limited::wrap(body, encoding, bounds, record.received.clone(), host.telemetry.clone());
+    Ok(Request::from_parts(head, body))
 }
 
 /// A request that is not an RPC.

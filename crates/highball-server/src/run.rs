@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use highball_core::{Body, Code, Connection, Status};
+use highball_core::{Body, Code, Status};
 use highball_net::caps::Caps;
 use highball_net::{Drain, Draining, ListenAddr, Listener, Phase, Tasks};
 use highball_telemetry::Event;
@@ -16,11 +16,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::accept::{Acceptor, Ends};
+use crate::accept::{Acceptor, Ends, Session};
 use crate::checklist::{self, OpenBox, Posture};
 use crate::entrance::Entrance;
 use crate::rpc::Host;
-use crate::{Settings, admin, renew, rpc};
+use crate::{Settings, admin, keys, renew, rpc};
 
 /// After force, the time connections get to carry their last frames out before their tasks are aborted. Longer than the
 /// connection's own farewell, which is the orderly way.
@@ -129,6 +129,9 @@ impl BoundServer {
         let ends = Arc::new(Ends::default());
         let acceptor = Arc::new(rpc_acceptor(&host, &connections, &ends));
         let watchers = Tasks::new();
+        if let Some(verifier) = keys::shown(&host.telemetry, host.guard.as_ref()) {
+            watchers.spawn(keys::watch(host.telemetry.clone(), verifier));
+        }
         for (listener, entrance) in listeners {
             if let Some(tls) = entrance.tls.clone() {
                 let addr = listener.local_addr().to_string();
@@ -203,8 +206,7 @@ fn rpc_acceptor(
     host: &Arc<Host>,
     connections: &Tasks,
     ends: &Arc<Ends>,
-) -> Acceptor<impl Fn(Arc<Connection>, Draining, Request<Body>) -> RpcFuture + Clone + Send + Sync + 'static>
-{
+) -> Acceptor<impl Fn(Arc<Session>, Draining, Request<Body>) -> RpcFuture + Clone + Send + Sync + 'static> {
     let handle = host.clone();
     Acceptor {
         settings: host.settings.connection.clone(),
@@ -214,8 +216,8 @@ fn rpc_acceptor(
         draining: host.draining.clone(),
         connections: connections.spawner(),
         ends: ends.clone(),
-        service: move |connection, draining, request| -> RpcFuture {
-            Box::pin(rpc::handle(handle.clone(), connection, draining, request))
+        service: move |session, draining, request| -> RpcFuture {
+            Box::pin(rpc::handle(handle.clone(), session, draining, request))
         },
     }
 }
@@ -267,11 +269,11 @@ fn side_acceptor<S>(
 /// What the port for probes answers: the same walk, for one service only.
 fn probe(
     host: &Arc<Host>,
-) -> impl Fn(Arc<Connection>, Draining, Request<Body>) -> RpcFuture + Clone + Send + Sync + 'static {
+) -> impl Fn(Arc<Session>, Draining, Request<Body>) -> RpcFuture + Clone + Send + Sync + 'static {
     let handle = host.clone();
-    move |connection, draining, request: Request<Body>| -> RpcFuture {
+    move |session, draining, request: Request<Body>| -> RpcFuture {
         if request.uri().path().starts_with("/grpc.health.v1.Health/") {
-            Box::pin(rpc::handle(handle.clone(), connection, draining, request))
+            Box::pin(rpc::handle(handle.clone(), session, draining, request))
         } else {
             let refusal = Status::new(Code::Unimplemented, "this port answers health checks only");
             Box::pin(std::future::ready(refusal.into_response()))

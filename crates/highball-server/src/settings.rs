@@ -3,22 +3,35 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::admit::AdaptiveConcurrency;
 use crate::checklist::Profile;
 use crate::method_limits::MethodSettings;
-use crate::rate::Rates;
+use crate::rate::{FailedTokens, Rates};
 
 /// The limits of one server. [`Default`] is the only place where defaults are written down.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Largest message, each way, without its five-byte prefix. Default 4 MiB, as every gRPC implementation.
-    /// A larger one is RESOURCE_EXHAUSTED, refused before it is buffered.
+    /// A larger one is RESOURCE_EXHAUSTED, refused before it is buffered. A compressed request is bounded as it comes and
+    /// as it is decompressed.
     pub message_size_bytes_max: usize,
+    /// Most bytes a request message may become for each of its compressed bytes, once it is larger than 512 KiB; below
+    /// that any factor is allowed. Default 100, as Envoy's decompressor. A denser one is RESOURCE_EXHAUSTED.
+    pub decompression_ratio_max: u32,
     /// RPCs this process works on at once; one more is RESOURCE_EXHAUSTED at once, nothing queues. Default 10,000.
     /// Health checks are not counted: a full server is not a dead one.
     pub concurrent_rpcs_max: usize,
+    /// Lets the number of unary RPCs at once follow what the service can bear, below `concurrent_rpcs_max`. Default `None`:
+    /// a limit that moves by itself refuses RPCs for reasons that latencies give, so it is a choice to make with an eye on
+    /// its metrics. Services whose latency does not come from load - a lock, a batch, a method that waits on purpose -
+    /// are served worse with it.
+    pub adaptive_concurrency: Option<AdaptiveConcurrency>,
     /// How often one caller may call; `None`, the default, for as often as it likes. Beyond it RPCs are
     /// RESOURCE_EXHAUSTED with the time to wait. Health checks are not counted.
     pub rates: Option<Rates>,
+    /// How often one address may show tokens that are refused; `None` for as often as it likes. Default a burst of 100 and 50
+    /// a second. Without effect where tokens are not verified.
+    pub failed_tokens: Option<FailedTokens>,
     /// Connections of all clients together; one more is closed at once. Default 10,000.
     pub connections_max: usize,
     /// Connections of one address; one more is closed at once. Default 1,000. Unix sockets have no address.
@@ -51,8 +64,11 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             message_size_bytes_max: 4 << 20,
+            decompression_ratio_max: 100,
             concurrent_rpcs_max: 10_000,
+            adaptive_concurrency: None,
             rates: None,
+            failed_tokens: Some(FailedTokens::default()),
             connections_max: 10_000,
             connections_per_peer_max: 1000,
             deadline_default: Duration::from_secs(30),
@@ -78,12 +94,14 @@ impl Settings {
         let mut problems = Vec::new();
         for (name, value) in [
             ("message_size_bytes_max", self.message_size_bytes_max),
+            ("decompression_ratio_max", self.decompression_ratio_max as usize),
             ("concurrent_rpcs_max", self.concurrent_rpcs_max),
             ("connections_max", self.connections_max),
             ("connections_per_peer_max", self.connections_per_peer_max),
             ("connection.concurrent_streams_max", self.connection.concurrent_streams_max as usize),
             ("connection.header_list_size_bytes_max", self.connection.header_list_size_bytes_max as usize),
             ("connection.send_buffer_size_bytes_max", self.connection.send_buffer_size_bytes_max),
+            ("connection.buffered_size_bytes_max", self.connection.buffered_size_bytes_max),
         ] {
             if value == 0 {
                 problems.push(format!("{name} is 0; set it to at least 1"));
@@ -94,7 +112,15 @@ impl Settings {
                 "message_size_bytes_max is larger than gRPC's 4 GiB prefix can say; lower it".to_owned(),
             );
         }
+        problems.extend(self.adaptive_concurrency.iter().flat_map(AdaptiveConcurrency::problems));
+        // RFC 9113 §6.9.2: a connection begins with 65,535 bytes, and a window ends at 2^31-1.
+        if !(65_535..=i32::MAX as u32).contains(&self.connection.receive_buffer_size_bytes_max) {
+            problems.push(
+                "connection.receive_buffer_size_bytes_max must be between 65535 and 2147483647".to_owned(),
+            );
+        }
         problems.extend(self.rates.iter().flat_map(Rates::problems));
+        problems.extend(self.failed_tokens.iter().flat_map(FailedTokens::problems));
         if self.deadline_default.is_zero() {
             problems.push(
                 "deadline_default is 0, so every RPC would fail at once; set it to 30s or more".to_owned(),

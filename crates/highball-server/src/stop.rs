@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -24,6 +24,8 @@ pub(crate) struct Stop {
     received: Arc<Received>,
     idle: Option<Idle>,
     waiting: Option<Waiting>,
+    /// The service answered, and nobody has looked at the clock since.
+    answered: bool,
 }
 
 /// Watches over the silence of a stream.
@@ -68,6 +70,7 @@ impl Stop {
             received: record.received.clone(),
             idle,
             waiting: None,
+            answered: false,
         }
     }
 
@@ -81,6 +84,11 @@ impl Stop {
     /// The deadline it watches.
     pub(crate) fn deadline(&self) -> Option<&Deadline> {
         self.deadline.as_ref()
+    }
+
+    /// Whether this is the first look since the service answered.
+    pub(crate) fn just_answered(&mut self) -> bool {
+        std::mem::take(&mut self.answered)
     }
 
     /// Why the RPC must end now, if it must. Sets no waker.
@@ -99,11 +107,14 @@ impl Stop {
         (self.draining.phase() == Phase::Forced).then(cut)
     }
 
-    /// Like [`now`](Self::now), and wakes the task when the answer may have changed.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+    /// Like [`now`](Self::now), and wakes the task when the answer may have changed. Called when the service's code has just
+    /// run and must wait.
+    pub(crate) fn poll(&mut self, record: &Record, cx: &mut Context<'_>) -> Poll<Status> {
         // Before the look, so that a fault found meanwhile by another task is not missed.
         self.received.wake(cx.waker());
-        if let Some(status) = self.now() {
+        let now = Instant::now();
+        record.ran(now);
+        if let Some(status) = self.at(now) {
             return Poll::Ready(status);
         }
         let (deadline, draining) = (self.deadline, &self.draining);
@@ -126,26 +137,44 @@ impl Stop {
         self.idle.as_mut().map_or(Poll::Pending, |idle| idle.poll(messages, cx))
     }
 
-    /// Runs `work` until it is done or must stop. A panic in it is INTERNAL, reported with its backtrace.
+    /// Runs `work` until it is done or must stop. A panic in it is INTERNAL, reported with its backtrace. The caller pins it,
+    /// so that the future of the walk holds it once.
     ///
     /// # Errors
     /// The status the RPC ends with instead.
-    pub(crate) async fn guard<T>(
+    pub(crate) async fn guard<F: Future>(
         &mut self,
         record: &Record,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Status> {
-        let mut work = std::pin::pin!(Some(work));
+        mut work: Pin<&mut Option<F>>,
+    ) -> Result<F::Output, Status> {
         let outcome = std::future::poll_fn(|cx| {
-            let Some(running) = work.as_mut().as_pin_mut() else { return Poll::Pending };
-            match caught(record, || running.poll(cx)) {
+            // What had to wait is not woken when time is up: nobody waits for it.
+            if self.waiting.is_some()
+                && let Some(deadline) = self.deadline.filter(Deadline::has_passed)
+            {
+                return Poll::Ready(Err(expired(&deadline)));
+            }
+            let poll = || {
+                let Some(running) = work.as_mut().as_pin_mut() else { return Poll::Pending };
+                let done = ready!(running.poll(cx));
+                // What is done may panic while it is dropped, too.
+                work.set(None);
+                Poll::Ready(done)
+            };
+            match caught(record, poll) {
                 Err(status) => Poll::Ready(Err(status)),
                 // A service that answers after its request broke a rule answers something beside the point.
-                Ok(Poll::Ready(done)) => Poll::Ready(self.received.fault().cloned().map_or(Ok(done), Err)),
-                Ok(Poll::Pending) => self.poll(cx).map(Err),
+                Ok(Poll::Ready(done)) => {
+                    self.answered = true;
+                    Poll::Ready(self.received.fault().cloned().map_or(Ok(done), Err))
+                }
+                Ok(Poll::Pending) => self.poll(record, cx).map(Err),
             }
         })
         .await;
+        if work.is_none() {
+            return outcome;
+        }
         // What is cancelled here may panic while it is dropped; the caller gets its status all the same.
         match caught(record, || work.set(None)) {
             Ok(()) => outcome,
@@ -160,12 +189,16 @@ impl fmt::Debug for Stop {
     }
 }
 
-/// Runs one poll of the service's code. What panicked must not be polled again.
+/// Runs one poll of the service's code, in the scope of its RPC. What panicked must not be polled again.
 ///
 /// # Errors
 /// INTERNAL "internal error": what the panic said stays in the log.
 pub(crate) fn caught<T>(record: &Record, poll: impl FnOnce() -> T) -> Result<T, Status> {
-    panics::catch(poll).map_err(|panic| {
+    let polled = || match &record.current {
+        Some(current) => current.within(poll),
+        None => poll(),
+    };
+    panics::catch(polled).map_err(|panic| {
         report(&record.telemetry, record.label(), &panic);
         Status::new(Code::Internal, "internal error")
     })

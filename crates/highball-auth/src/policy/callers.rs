@@ -1,12 +1,46 @@
 //! The callers a rule is about.
 
 use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 
 use highball_core::Caller;
+use highball_core::method::NameHasher;
 
 use super::CallerSettings;
 use super::pattern::Pattern;
 use crate::settings::Problems;
+
+/// Names of the policy, which nobody else chooses. Most rules have one or two.
+#[derive(Debug)]
+enum Names {
+    Few(Box<[Box<str>]>),
+    Many(HashSet<Box<str>, BuildHasherDefault<NameHasher>>),
+}
+
+/// From here on a look-up is cheaper than comparing.
+const MANY: usize = 8;
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::Few(Box::default())
+    }
+}
+
+impl FromIterator<Box<str>> for Names {
+    fn from_iter<I: IntoIterator<Item = Box<str>>>(names: I) -> Self {
+        let names: Vec<_> = names.into_iter().collect();
+        if names.len() < MANY { Self::Few(names.into()) } else { Self::Many(names.into_iter().collect()) }
+    }
+}
+
+impl Names {
+    fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::Few(names) => names.iter().any(|known| **known == *name),
+            Self::Many(names) => names.contains(name),
+        }
+    }
+}
 
 /// Callers, compiled.
 #[derive(Debug, Default)]
@@ -14,8 +48,8 @@ pub(super) struct Callers {
     anyone: bool,
     anonymous: bool,
     authenticated: bool,
-    roles: HashSet<Box<str>>,
-    subjects: HashSet<Box<str>>,
+    roles: Names,
+    subjects: Names,
     uris: Box<[Pattern]>,
     dns: Box<[Pattern]>,
     uids: Box<[u32]>,
@@ -69,7 +103,7 @@ impl Callers {
         }
         let by_token = caller.token.as_ref().is_some_and(|token| {
             self.subjects.contains(token.subject.as_str())
-                || !self.roles.is_empty() && token.roles.iter().any(|role| self.roles.contains(role.as_str()))
+                || token.roles.iter().any(|role| self.roles.contains(role.as_str()))
         });
         by_token
             || caller.certificate.as_ref().is_some_and(|certificate| {

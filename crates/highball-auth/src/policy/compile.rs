@@ -1,8 +1,10 @@
 //! From settings to the form that decides.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+
+use highball_core::method::NameMap;
 
 use super::callers::Callers;
 use super::settings::{RuleSettings, Settings};
@@ -136,7 +138,7 @@ impl<'a> Gathered<'a> {
     }
 
     /// The lists of every method and every service that is mentioned.
-    fn index(&self) -> (HashMap<Box<str>, Lists>, HashMap<Box<str>, Lists>) {
+    fn index(&self) -> (NameMap<Box<str>, Lists>, NameMap<Box<str>, Lists>) {
         let mut methods = BTreeMap::new();
         // Always there, so that reflection never falls to the rules for `*`.
         let mut services: BTreeSet<&str> = BTreeSet::from(REFLECTION);

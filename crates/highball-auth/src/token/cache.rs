@@ -29,7 +29,7 @@ pub(crate) struct Cache {
 pub struct CacheReport {
     /// Tokens in it now, the ones past their time included.
     pub entries: usize,
-    /// Tokens that needed no signature check.
+    /// Tokens that needed no signature check. A token that is [`Shown`](super::Shown) again is not looked up, nor counted.
     pub hits: u64,
     /// Tokens that did, good or not.
     pub misses: u64,
@@ -83,8 +83,13 @@ impl Cache {
         }
     }
 
-    /// A token that was verified with keys of this generation and has not expired at `now`.
-    pub(crate) fn get(&self, digest: &Digest, generation: u64, now: Duration) -> Option<Arc<Token>> {
+    /// A token that was verified with keys of this generation and has not expired at `now`, and when it does.
+    pub(crate) fn get(
+        &self,
+        digest: &Digest,
+        generation: u64,
+        now: Duration,
+    ) -> Option<(Arc<Token>, Duration)> {
         let shard = self.shard(digest)?;
         let inner = shard.inner.read().unwrap_or_else(PoisonError::into_inner);
         let usable = |entry: &&Entry| entry.generation == generation && now < entry.expires;
@@ -97,7 +102,14 @@ impl Cache {
             entry.used.store(true, Ordering::Relaxed);
         }
         shard.hits.fetch_add(1, Ordering::Relaxed);
-        Some(entry.token.clone())
+        Some((entry.token.clone(), entry.expires))
+    }
+
+    /// Whether [`get`](Self::get) would find it; counts nothing.
+    pub(crate) fn contains(&self, digest: &Digest, generation: u64, now: Duration) -> bool {
+        let Some(shard) = self.shard(digest) else { return false };
+        let inner = shard.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.entries.get(digest).is_some_and(|entry| entry.generation == generation && now < entry.expires)
     }
 
     /// Remembers a token that was verified with keys of this generation.
@@ -194,7 +206,7 @@ mod tests {
 
     fn has(cache: &Cache, name: &str, generation: u64, now: u64) -> bool {
         let found = cache.get(&Digest::of(name.as_bytes()), generation, Duration::from_secs(now));
-        found.is_some_and(|token| token.subject == name)
+        found.is_some_and(|(token, _)| token.subject == name)
     }
 
     #[test]

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::jwks;
 use super::key::KeySet;
-use super::keys::{KeysEvent, KeysReport, Observe};
-use super::{JwksSettings, JwksSource, World};
+use super::keys::{KeysEvent, KeysReport};
+use super::{Document, JwksSettings, JwksSource, World};
 
 /// The readers' end: the task that follows the document is the only writer, and ends when this is dropped.
 #[derive(Debug)]
@@ -42,6 +42,9 @@ struct State {
     attempts: u64,
     failures: u64,
     error: Option<String>,
+    /// Of the last document that was read.
+    removed: bool,
+    warning: Option<String>,
 }
 
 impl Followed {
@@ -62,7 +65,6 @@ impl Followed {
             source,
             settings,
             platform: world.platform.clone(),
-            observe: world.observe.clone(),
         };
         world.spawner.spawn(follower.follow());
         // An error means that the owner of tasks is gone: then there are no keys, and nothing is accepted.
@@ -95,6 +97,23 @@ impl Followed {
         }
     }
 
+    /// See [`Verifier::watch_keys`](super::Verifier::watch_keys).
+    pub(crate) async fn watch(&self, mut report: impl FnMut(&KeysEvent<'_>) + Send) {
+        let mut state = self.state.clone();
+        let mut told = 0;
+        loop {
+            // A copy, so that the one writer does not wait for whoever listens.
+            let now = state.borrow_and_update().clone();
+            if now.attempts != told {
+                told = now.attempts;
+                report(&now.event(self.fresh.generation().is_none()));
+            }
+            if state.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// See [`Keys::refreshed`](super::keys::Keys::refreshed).
     pub(crate) async fn refreshed(&self) -> bool {
         let mut state = self.state.clone();
@@ -111,6 +130,23 @@ impl Followed {
         // Whoever asks while a read is under way shares it; each read ends within `fetch_timeout`, and an owner that stops
         // the task drops the sender.
         state.wait_for(|state| state.attempts > seen).await.is_ok()
+    }
+}
+
+impl State {
+    /// What the last read came to.
+    fn event(&self, stale: bool) -> KeysEvent<'_> {
+        match &self.error {
+            None => KeysEvent::Refreshed {
+                keys: self.keys.keys.len(),
+                skipped: self.keys.skipped,
+                removed: self.removed,
+                warning: self.warning.as_deref(),
+            },
+            Some(error) => {
+                KeysEvent::RefreshFailed { error, age: self.fetched.map(|at| at.elapsed()), stale }
+            }
+        }
     }
 }
 
@@ -136,7 +172,6 @@ struct Follower {
     source: Arc<dyn JwksSource>,
     settings: JwksSettings,
     platform: Arc<dyn Platform>,
-    observe: Observe,
 }
 
 impl Follower {
@@ -155,11 +190,7 @@ impl Follower {
                     }
                 }
             }
-            let pause = if self.attempt().await {
-                self.settings.refresh_interval
-            } else {
-                self.settings.refresh_interval_min.min(self.settings.refresh_interval)
-            };
+            let pause = self.attempt().await;
             next = Instant::now() + self.jittered(pause);
         }
     }
@@ -168,38 +199,44 @@ impl Follower {
         self.state.borrow().attempted.is_some_and(|at| at.elapsed() < self.settings.refresh_interval_min)
     }
 
-    /// One read. Whether it succeeded.
-    async fn attempt(&self) -> bool {
+    /// One read, and how long to wait until the next: less than the interval when the document asks for that, or when there
+    /// is none.
+    async fn attempt(&self) -> Duration {
         self.state.send_modify(|state| {
             state.in_flight = true;
             state.attempted = Some(Instant::now());
         });
         match self.fetch().await {
-            Ok(keys) => {
-                self.publish(keys);
-                true
+            Ok((keys, document)) => {
+                self.publish(keys, document.warning);
+                let often = self.settings.refresh_interval;
+                document.fresh_for.map_or(often, |fresh| fresh.max(self.least()).min(often))
             }
             Err(error) => {
                 self.fail(error);
-                false
+                self.least()
             }
         }
     }
 
-    async fn fetch(&self) -> Result<KeySet, String> {
+    fn least(&self) -> Duration {
+        self.settings.refresh_interval_min.min(self.settings.refresh_interval)
+    }
+
+    async fn fetch(&self) -> Result<(KeySet, Document), String> {
         let (size_bytes_max, timeout) = (self.settings.document_size_bytes_max, self.settings.fetch_timeout);
         let document = match tokio::time::timeout(timeout, self.source.fetch(size_bytes_max)).await {
             Ok(document) => document.map_err(|cause| cause.to_string())?,
             Err(_) => return Err(format!("{} did not answer within {timeout:?}", self.source)),
         };
-        if document.len() > size_bytes_max {
+        if document.content.len() > size_bytes_max {
             return Err(format!("{} is larger than {size_bytes_max} bytes", self.source));
         }
-        jwks::parse(&document, self.settings.keys_max).map_err(|error| format!("{} {error}", self.source))
+        let keys = jwks::parse(&document.content, self.settings.keys_max);
+        Ok((keys.map_err(|error| format!("{} {error}", self.source))?, document))
     }
 
-    fn publish(&self, keys: KeySet) {
-        let (count, skipped) = (keys.keys.len(), keys.skipped);
+    fn publish(&self, keys: KeySet, warning: Option<String>) {
         let (removed, generation) = {
             let state = self.state.borrow();
             let removed = !keys.keeps_all_of(&state.keys);
@@ -214,14 +251,11 @@ impl Follower {
             state.in_flight = false;
             state.attempts += 1;
             state.error = None;
+            (state.removed, state.warning) = (removed, warning);
         });
-        (self.observe)(&KeysEvent::Refreshed { keys: count, skipped, removed });
     }
 
     fn fail(&self, error: String) {
-        let age = self.state.borrow().fetched.map(|at| at.elapsed());
-        let stale = self.fresh.generation().is_none();
-        (self.observe)(&KeysEvent::RefreshFailed { error: &error, age, stale });
         self.state.send_modify(|state| {
             state.in_flight = false;
             state.attempts += 1;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::follow::Followed;
 use super::key::{self, Key, KeyError, KeySet};
-use super::{FileJwks, JwksSettings, JwksSource, KeySource, World};
+use super::{FileJwks, JwksSettings, JwksSource, KeySource, UrlJwks, World};
 
 /// What happened to the keys, for the log and the metrics.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub enum KeysEvent<'a> {
         skipped: usize,
         /// Whether a key of the last document is gone or altered; then no token is remembered any more.
         removed: bool,
+        /// What was wrong without keeping us from reading it.
+        warning: Option<&'a str>,
     },
     /// The document could not be read; the last one stays.
     RefreshFailed {
@@ -30,9 +32,6 @@ pub enum KeysEvent<'a> {
         stale: bool,
     },
 }
-
-/// Hears what happens to the keys. Called from the task that follows them; it must not block.
-pub type Observe = Arc<dyn Fn(&KeysEvent<'_>) + Send + Sync>;
 
 /// The state of the keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,10 +86,11 @@ impl Keys {
                     None => Ok(keys),
                 }
             }
-            KeySource::JwksUrl { url } => {
-                let fetcher = world.fetcher.clone();
-                let fetcher = fetcher
-                    .ok_or_else(|| KeyError::new(format!("nothing here can fetch {url}; use a jwks_file")))?;
+            KeySource::JwksUrl(from) => {
+                let fetcher: Arc<dyn JwksSource> = match &world.fetcher {
+                    Some(fetcher) => fetcher.clone(),
+                    None => Arc::new(UrlJwks::new(from, jwks, world.platform.clone())?),
+                };
                 Ok(Self::follow(fetcher, jwks, world).await)
             }
         }
@@ -124,6 +124,14 @@ impl Keys {
         match self {
             Self::Fixed(_) => false,
             Self::Followed(followed) => followed.refreshed().await,
+        }
+    }
+
+    /// See [`Verifier::watch_keys`](super::Verifier::watch_keys).
+    pub(crate) async fn watch(&self, report: impl FnMut(&KeysEvent<'_>) + Send) {
+        match self {
+            Self::Fixed(_) => {}
+            Self::Followed(followed) => followed.watch(report).await,
         }
     }
 

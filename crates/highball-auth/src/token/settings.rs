@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Uri;
+use highball_net::fetch::{Plaintext, check_url};
 use serde::Deserialize;
 
 use crate::duration;
@@ -61,11 +61,37 @@ pub enum KeySource {
         /// The file.
         path: PathBuf,
     },
-    /// A JWKS at a URL: `https`, or `http` on this machine.
-    JwksUrl {
-        /// The address.
-        url: String,
-    },
+    /// A JWKS at a URL.
+    JwksUrl(JwksUrl),
+}
+
+/// A JWKS at a URL.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwksUrl {
+    /// The address: `https`, or `http` on this machine. Redirects are not followed: name where the keys are.
+    pub url: String,
+    /// The CAs that its certificate may come from (PEM), read again before each refresh. Default none: those that the system
+    /// trusts.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// Takes keys over plain `http` from elsewhere. Default false: whoever is on the way could replace them, and sign tokens
+    /// of their own. For networks that encrypt by themselves, such as a service mesh.
+    #[serde(default)]
+    pub danger_http: bool,
+}
+
+impl JwksUrl {
+    /// With the system's CAs.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), ca: None, danger_http: false }
+    }
+
+    /// Where `http` is good enough.
+    pub(crate) fn plaintext(&self) -> Plaintext {
+        if self.danger_http { Plaintext::Allow } else { Plaintext::Loopback }
+    }
 }
 
 /// How a JWKS is followed.
@@ -129,9 +155,13 @@ impl Settings {
     pub(crate) fn find_problems(&self, problems: &mut Problems) {
         match &self.keys {
             None => problems.add("token.keys is missing; say where the keys are, such as { type = \"jwks_file\", path = \"jwks.json\" }"),
-            Some(KeySource::JwksUrl { url }) => problems.require(is_safe(url), || {
-                format!("token.keys.url {url:?} is not an https URL; keys that anybody on the way can replace prove nothing")
-            }),
+            Some(KeySource::JwksUrl(from)) => {
+                if let Err(error) = check_url(&from.url, from.plaintext()) {
+                    problems.add(format!(
+                        "token.keys.url cannot be used: {error}; keys that anybody on the way can replace prove nothing"
+                    ));
+                }
+            }
             Some(_) => {}
         }
         let leeway = self.leeway;
@@ -170,16 +200,6 @@ impl JwksSettings {
             "token.jwks.document_size_bytes_max is 0; set it to 262144".to_owned()
         });
         problems.require(self.keys_max > 0, || "token.jwks.keys_max is 0; set it to 64".to_owned());
-    }
-}
-
-/// Whether keys from there arrive unaltered.
-fn is_safe(url: &str) -> bool {
-    let Ok(url) = url.parse::<Uri>() else { return false };
-    match (url.scheme_str(), url.host()) {
-        (Some("https"), Some(_)) => true,
-        (Some("http"), Some(host)) => matches!(host, "localhost" | "127.0.0.1" | "[::1]"),
-        _ => false,
     }
 }
 
@@ -229,6 +249,9 @@ mod tests {
             let text = problems(&format!("keys = {{ type = \"jwks_url\", url = {url:?} }}"));
             assert_eq!(text.is_empty(), safe, "{url}: {text}");
         }
+        let text =
+            problems(r#"keys = { type = "jwks_url", url = "http://login.example/", danger_http = true }"#);
+        assert_eq!(text, "");
     }
 
     #[test]
@@ -237,6 +260,7 @@ mod tests {
             "issuers = \"a\"",
             "keys = { type = \"pem\", path = \"a\" }",
             "keys = { type = \"jwks_file\", path = \"a\", kid = \"b\" }",
+            "keys = { type = \"jwks_url\", url = \"https://a\", cas = \"b\" }",
             "leeway = 60",
         ] {
             assert!(toml::from_str::<Settings>(text).is_err(), "{text}");

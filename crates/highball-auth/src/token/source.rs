@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -17,7 +18,7 @@ use super::key;
 ///
 /// It displays where the document is, for the operator.
 pub trait JwksSource: fmt::Display + Send + Sync + 'static {
-    /// The document. It must stop reading beyond `size_bytes_max` bytes and fail; what is longer is refused anyway, but
+    /// The document as it is now. It must stop reading beyond `size_bytes_max` bytes and fail; what is longer is refused anyway, but
     /// then it is in memory.
     ///
     /// # Errors
@@ -25,7 +26,25 @@ pub trait JwksSource: fmt::Display + Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// Must be cancel safe: dropping the future abandons the read.
-    fn fetch(&self, size_bytes_max: usize) -> BoxFuture<'_, Result<Bytes, BoxError>>;
+    fn fetch(&self, size_bytes_max: usize) -> BoxFuture<'_, Result<Document, BoxError>>;
+}
+
+/// A JWKS as it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Document {
+    /// What it holds, unread.
+    pub content: Bytes,
+    /// How long it is fresh, if its owner says: it is read again by then, within the bounds of
+    /// [`JwksSettings`](super::JwksSettings).
+    pub fresh_for: Option<Duration>,
+    /// What was wrong without keeping us from reading it, for the operator.
+    pub warning: Option<String>,
+}
+
+impl From<Bytes> for Document {
+    fn from(content: Bytes) -> Self {
+        Self { content, fresh_for: None, warning: None }
+    }
 }
 
 /// A JWKS in a file, read anew each time.
@@ -47,9 +66,10 @@ impl fmt::Display for FileJwks {
 }
 
 impl JwksSource for FileJwks {
-    fn fetch(&self, size_bytes_max: usize) -> BoxFuture<'_, Result<Bytes, BoxError>> {
+    fn fetch(&self, size_bytes_max: usize) -> BoxFuture<'_, Result<Document, BoxError>> {
         // A regular file of bounded size, once per interval: a worker waits for it no longer than for a page fault.
-        let read = key::read_bounded(&self.0, size_bytes_max).map(Bytes::from).map_err(BoxError::from);
+        let read = key::read_bounded(&self.0, size_bytes_max).map(Bytes::from);
+        let read = read.map(Document::from).map_err(BoxError::from);
         Box::pin(std::future::ready(read))
     }
 }
@@ -66,7 +86,7 @@ mod tests {
         let source = FileJwks::new(&path);
         assert!(source.fetch(8).await.unwrap_err().to_string().starts_with("cannot read"));
         fs::write(&path, "12345678").unwrap();
-        assert_eq!(source.fetch(8).await.unwrap(), "12345678");
+        assert_eq!(source.fetch(8).await.unwrap().content, "12345678");
         fs::write(&path, "123456789").unwrap();
         assert!(source.fetch(8).await.unwrap_err().to_string().ends_with("larger than 8 bytes"));
         assert!(FileJwks::new(dir.path()).fetch(8).await.unwrap_err().to_string().contains("regular file"));

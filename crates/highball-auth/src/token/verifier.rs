@@ -6,35 +6,34 @@ use std::time::{Duration, SystemTime};
 
 use highball_core::caller::Token;
 use highball_net::{Os, Platform, Spawner};
+use tokio::time::Instant;
 
 use super::cache::{Cache, CacheReport, Digest};
 use super::claims::Checks;
 use super::jwt::Jwt;
 use super::key::KeyError;
-use super::keys::{Keys, KeysReport, Observe};
-use super::{JwksSource, Settings};
+use super::keys::{Keys, KeysEvent, KeysReport};
+use super::{JwksSource, Settings, Shown};
 use crate::Reason;
 use crate::settings::{Problems, SettingsError};
 
 /// What a verifier needs of the world.
 #[derive(Clone)]
 pub struct World {
-    /// Wall clock and jitter.
+    /// Wall clock, jitter, and the way to a `jwks_url`.
     pub platform: Arc<dyn Platform>,
     /// Runs the one task that follows a JWKS. Its owner must live as long as the verifier: without that task the keys grow
     /// stale, and then no token is accepted.
     pub spawner: Spawner,
-    /// Fetches the document of `jwks_url`; not asked for other sources.
+    /// Fetches the document of `jwks_url` in place of [`UrlJwks`](super::UrlJwks); not asked for other sources.
     pub fetcher: Option<Arc<dyn JwksSource>>,
-    /// Hears what happens to the keys.
-    pub observe: Observe,
 }
 
 impl World {
-    /// The operating system's clock, no fetcher, nobody listening.
+    /// The operating system's clock and network.
     #[must_use]
     pub fn new(spawner: Spawner) -> Self {
-        Self { platform: Os::shared(), spawner, fetcher: None, observe: Arc::new(|_| ()) }
+        Self { platform: Os::shared(), spawner, fetcher: None }
     }
 }
 
@@ -53,6 +52,15 @@ pub struct Verifier {
     platform: Arc<dyn Platform>,
 }
 
+/// A token that was verified, now or before.
+struct Known {
+    token: Arc<Token>,
+    /// `exp`, since 1970.
+    expires: Duration,
+    /// Of the keys.
+    generation: u64,
+}
+
 impl Verifier {
     /// Reads the keys and starts to follow them if they are a JWKS.
     ///
@@ -61,7 +69,7 @@ impl Verifier {
     ///
     /// # Errors
     /// [`StartError`] for settings that cannot work, a key file that cannot be read, a JWKS file without a usable key, a URL
-    /// without a fetcher.
+    /// that is not safe, or its CAs.
     ///
     /// # Cancel safety
     /// Dropping the future stops the task it started.
@@ -89,6 +97,40 @@ impl Verifier {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn verify(&self, token: &[u8]) -> Result<Arc<Token>, Reason> {
+        self.known(token).await.map(|known| known.token)
+    }
+
+    /// Like [`verify`](Self::verify), for a connection that showed a token before: the same one again costs a comparison.
+    /// `now` is when it was shown.
+    ///
+    /// # Errors
+    /// Like [`verify`](Self::verify).
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn verify_shown(
+        &self,
+        token: &[u8],
+        shown: &Shown,
+        now: Instant,
+    ) -> Result<Arc<Token>, Reason> {
+        let generation = self.keys.generation();
+        if let Some(known) = generation.and_then(|generation| shown.recall(token, generation, now)) {
+            return Ok(known);
+        }
+        let known = self.known(token).await?;
+        shown.keep(token, &known.token, known.generation, now, known.expires.saturating_sub(self.now()));
+        Ok(known.token)
+    }
+
+    /// Whether a token is remembered as good.
+    pub(crate) fn knows(&self, token: &[u8], shown: &Shown, now: Instant) -> bool {
+        let Some(generation) = self.keys.generation() else { return false };
+        shown.recall(token, generation, now).is_some()
+            || self.cache.contains(&Digest::of(token), generation, self.now())
+    }
+
+    async fn known(&self, token: &[u8]) -> Result<Known, Reason> {
         if token.len() > self.token_size_bytes_max {
             return Err(Reason::Malformed);
         }
@@ -111,24 +153,36 @@ impl Verifier {
         self.cache.report()
     }
 
+    /// Tells what happens to the keys, beginning with the last thing that did, for as long as they are followed; at once
+    /// over for keys that are not. The caller owns the future and ends it by dropping it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the telling, not the following.
+    pub async fn watch_keys(&self, report: impl FnMut(&KeysEvent<'_>) + Send) {
+        self.keys.watch(report).await;
+    }
+
     /// The state of the keys; readiness may depend on `usable`.
     #[must_use]
     pub fn keys(&self) -> KeysReport {
         self.keys.report()
     }
 
-    fn recall(&self, digest: &Digest) -> Option<Arc<Token>> {
-        self.cache.get(digest, self.keys.generation()?, self.now())
+    fn recall(&self, digest: &Digest) -> Option<Known> {
+        let generation = self.keys.generation()?;
+        let (token, expires) = self.cache.get(digest, generation, self.now())?;
+        Some(Known { token, expires, generation })
     }
 
-    fn examine(&self, token: &[u8], digest: Digest) -> Result<Arc<Token>, Reason> {
+    fn examine(&self, token: &[u8], digest: Digest) -> Result<Known, Reason> {
         let jwt = Jwt::parse(token)?;
         let (keys, generation) = self.keys.current().ok_or(Reason::KeysUnavailable)?;
         let key = keys.find(jwt.kid.as_deref(), jwt.algorithm)?;
         let verified = self.checks.check(&jwt.verify(key)?, self.now())?;
         let token = Arc::new(verified.token);
-        self.cache.insert(digest, token.clone(), verified.expires, generation);
-        Ok(token)
+        let expires = verified.expires;
+        self.cache.insert(digest, token.clone(), expires, generation);
+        Ok(Known { token, expires, generation })
     }
 
     /// Since 1970. A clock before that is broken, and then everything has expired.

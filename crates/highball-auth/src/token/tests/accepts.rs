@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::Reason;
 use crate::testing::{Clock, NOW, SECRET, claims, jwks, pair, signer};
-use crate::token::{Algorithm, KeySource, Settings, Signer, Verifier, World};
+use crate::token::{Algorithm, JwksUrl, KeySource, Settings, Signer, Verifier, World};
 
 /// Files for one test, and the owner of its tasks.
 struct Stage {
@@ -193,8 +193,15 @@ async fn a_key_that_cannot_work_fails_the_start_with_one_sentence() {
     );
     let missing = KeySource::PemFile { path: stage.dir.path().join("missing"), kid: None };
     assert!(stage.start(missing).await.unwrap_err().starts_with("cannot read "));
-    let url = KeySource::JwksUrl { url: "https://login.example/jwks".into() };
-    assert!(stage.start(url).await.unwrap_err().contains("nothing here can fetch"));
+    let ca = Some(stage.dir.path().join("missing"));
+    let url = KeySource::JwksUrl(JwksUrl { ca, ..JwksUrl::new("https://login.example/jwks") });
+    assert!(
+        stage
+            .start(url)
+            .await
+            .unwrap_err()
+            .ends_with("missing does not exist; correct the path or put the file there")
+    );
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! How a JWKS is followed: pace, outages, storms.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use highball_net::Tasks;
 
 use crate::Reason;
-use crate::testing::{Clock, Script, claims, jwks, pair, signer, url_settings, verifier};
-use crate::token::{Algorithm, KeysEvent, Verifier, World};
+use crate::testing::{Clock, Script, claims, jwks, pair, signer, verifier};
+use crate::token::{Algorithm, KeysEvent};
 
 fn document() -> Option<String> {
     Some(jwks(&[&pair(Algorithm::Es256).jwk]))
@@ -154,24 +154,44 @@ async fn the_task_ends_with_its_verifier() {
 async fn what_happens_to_the_keys_is_told() {
     let (tasks, clock) = (Tasks::new(), Clock::new());
     let script = Script::new(document(), Duration::ZERO);
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let listener = told.clone();
-    let world = World {
-        platform: clock,
-        fetcher: Some(script.clone()),
-        observe: Arc::new(move |event| {
-            listener.lock().unwrap().push(match event {
-                KeysEvent::Refreshed { keys, skipped, removed } => format!("{keys} {skipped} {removed}"),
-                KeysEvent::RefreshFailed { error, stale, .. } => format!("{error} {stale}"),
-            });
-        }),
-        ..World::new(tasks.spawner())
+    let told = Mutex::new(Vec::new());
+    let report = |event: &KeysEvent<'_>| {
+        told.lock().unwrap().push(match event {
+            KeysEvent::Refreshed { keys, skipped, removed, .. } => format!("{keys} {skipped} {removed}"),
+            KeysEvent::RefreshFailed { error, stale, .. } => format!("{error} {stale}"),
+        });
     };
-    let verifier = Verifier::start(&url_settings(), world).await.unwrap();
-    script.set(None);
-    tokio::time::sleep(Duration::from_secs(601)).await;
-    script.set(Some(jwks(&[])));
-    tokio::time::sleep(Duration::from_secs(31)).await;
+    let verifier = verifier(&script, &clock, tasks.spawner()).await;
+    let happens = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        script.set(None);
+        tokio::time::sleep(Duration::from_secs(601)).await;
+        script.set(Some(jwks(&[])));
+        tokio::time::sleep(Duration::from_secs(31)).await;
+    };
+    tokio::select! {
+        () = verifier.watch_keys(report) => {}
+        () = happens => {}
+    }
     assert_eq!(*told.lock().unwrap(), ["1 0 false", "outage false", "0 0 true"]);
-    drop(verifier);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_is_fresh_for_less_is_read_sooner_and_never_later() {
+    let (tasks, clock) = (Tasks::new(), Clock::new());
+    let script = Script::new(document(), Duration::ZERO);
+    script.be_fresh_for(Duration::from_secs(60));
+    let _verifier = verifier(&script, &clock, tasks.spawner()).await;
+    let reads_in = async |seconds| {
+        let before = script.fetches();
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        script.fetches() - before
+    };
+    assert_eq!(reads_in(601).await, 10);
+    script.be_fresh_for(Duration::ZERO);
+    reads_in(60).await;
+    assert_eq!(reads_in(601).await, 20, "at least refresh_interval_min apart");
+    script.be_fresh_for(Duration::from_secs(86_400));
+    reads_in(60).await;
+    assert_eq!(reads_in(1202).await, 2, "refresh_interval holds");
 }

@@ -6,7 +6,8 @@ use highball_net::Tasks;
 
 use crate::Reason;
 use crate::testing::{Clock, NOW, Script, claims, jwks, pair, signer, verifier};
-use crate::token::Algorithm;
+use crate::token::{Algorithm, Shown};
+use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
 async fn a_remembered_token_never_outlives_its_expiry() {
@@ -86,4 +87,41 @@ async fn a_key_that_changes_under_its_name_takes_its_tokens_along() {
     script.set(Some(jwks(&[&named(Algorithm::Es256)])));
     tokio::time::sleep(Duration::from_secs(700)).await;
     assert_eq!(verifier.verify(token.as_bytes()).await, Err(Reason::BadSignature));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_shown_again_is_known_until_it_ends_or_its_key_goes() {
+    let (tasks, clock) = (Tasks::new(), Clock::new());
+    let (old, new) = (pair(Algorithm::Es256).jwk, pair(Algorithm::EdDsa).jwk);
+    let script = Script::new(Some(jwks(&[&old, &new])), Duration::ZERO);
+    let verifier = verifier(&script, &clock, tasks.spawner()).await;
+    let token = signer(Algorithm::Es256).sign(&claims()).unwrap();
+    let shown = Shown::new();
+    let show = async |token: &str| verifier.verify_shown(token.as_bytes(), &shown, Instant::now()).await;
+    let looked_up = || verifier.cache().hits + verifier.cache().misses;
+    for _ in 0..3 {
+        assert_eq!(show(&token).await.unwrap().subject, "ann");
+    }
+    assert_eq!(looked_up(), 1);
+    // Neither another token nor one that begins the same is known by it.
+    let other = signer(Algorithm::EdDsa).sign(&claims()).unwrap();
+    assert!(show(&other).await.is_ok() && show(&token).await.is_ok());
+    assert_eq!(looked_up(), 3);
+    assert!(show(&token[..token.len() - 1]).await.is_err());
+    // Half a second before its end it is known for half a second.
+    tokio::time::advance(Duration::from_secs(2)).await;
+    clock.set(NOW + 3_600 - 1);
+    assert!(show(&token).await.is_ok());
+    clock.set(NOW + 3_600 + 60);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(show(&token).await, Err(Reason::Expired));
+    // A key that goes takes its tokens along, however lately they were shown.
+    clock.set(NOW);
+    assert!(show(&token).await.is_ok());
+    script.set(Some(jwks(&[&new])));
+    while verifier.keys().keys > 1 {
+        assert!(show(&token).await.is_ok());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(show(&token).await, Err(Reason::UnknownKey));
 }
