@@ -8,7 +8,7 @@ mod services;
 
 use std::time::Duration;
 
-use highball::{Body, Server, Settings};
+use highball::{Body, Channel, Server, Settings};
 use highball_testkit::TestServer;
 use highball_tests::SHOP_DESCRIPTORS;
 use highball_tests::connect_gen::shop::v1 as connect;
@@ -30,9 +30,24 @@ where
     TestServer::start(Server::new(service).with_descriptors(SHOP_DESCRIPTORS).with_settings(settings)).await
 }
 
+/// Drives both its own channel and ours.
 async fn drive_tonic(server: &TestServer) {
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", server.addr())).unwrap();
-    let mut client = ShopClient::new(endpoint.connect().await.unwrap());
+    drive_tonic_client(ShopClient::new(endpoint.connect().await.unwrap())).await;
+    drive_tonic_client(ShopClient::new(channel(server))).await;
+}
+
+fn channel(server: &TestServer) -> Channel {
+    Channel::new(&format!("static:///{}", server.addr())).unwrap()
+}
+
+async fn drive_tonic_client<C>(mut client: ShopClient<C>)
+where
+    C: tonic::client::GrpcService<tonic::body::Body>,
+    C::Error: Into<tonic::codegen::StdError>,
+    C::ResponseBody: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    <C::ResponseBody as http_body::Body>::Error: Into<tonic::codegen::StdError> + Send,
+{
     let get = |id: &str| GetRequest { id: id.to_owned() };
     assert_eq!(client.get(get("a")).await.unwrap().into_inner().cents, 7);
 
@@ -72,7 +87,16 @@ async fn drive_connect(server: &TestServer) {
     let transport =
         connectrpc::client::Http2Connection::connect_plaintext(base.clone()).await.unwrap().shared(16);
     let config = connectrpc::client::ClientConfig::new(base).with_protocol(connectrpc::Protocol::Grpc);
-    let client = connect::ShopClient::new(transport, config);
+    drive_connect_client(connect::ShopClient::new(transport, config.clone())).await;
+    let transport = connectrpc::client::ServiceTransport::new(channel(server));
+    drive_connect_client(connect::ShopClient::new(transport, config)).await;
+}
+
+async fn drive_connect_client<T: connectrpc::client::ClientTransport>(client: connect::ShopClient<T>)
+where
+    T::ResponseBody: Unpin,
+    <T::ResponseBody as http_body::Body>::Error: std::fmt::Display,
+{
     let get = |id: &str| connect::GetRequest { id: id.to_owned(), ..Default::default() };
     assert_eq!(client.get(get("a")).await.unwrap().into_owned().cents, 7);
     let mut items = client.watch(get("a")).await.unwrap();

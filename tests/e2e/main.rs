@@ -7,11 +7,14 @@
 )]
 
 mod arrivals;
+mod cancel;
+mod current;
 mod deadline;
 mod drain;
 mod health;
 mod limits;
 mod listen;
+mod overload;
 mod panics;
 mod recognise;
 mod reflection;

@@ -2,94 +2,70 @@
 
 use std::time::Duration;
 
-use highball_testkit::raw::{END_HEADERS, PREFACE, Raw, frame, grpc_headers, grpc_request, kind};
+use highball::server::Settings;
+use highball_testkit::raw::{END_HEADERS, PREFACE, Raw, frame, grpc_headers, kind};
 
-use crate::{GET, WATCH, expect_calmed, expect_counted, expect_unharmed, server, with};
+use crate::lab::Lab;
+use crate::{GET, with};
 
-/// Short, so that the test is; the defaults are 10 s and 60 s.
+/// Short, so that the test is; the defaults are 10 s and more.
 const SOON: Duration = Duration::from_millis(200);
 
 #[tokio::test]
 async fn a_client_that_says_nothing_is_closed() {
-    let server = server(with(|connection| connection.preface_timeout = SOON)).await;
-    let mut silent = Raw::silent(server.addr()).await;
+    let lab = Lab::open(with(|connection| connection.preface_timeout = SOON)).await;
+    let mut silent = Raw::silent(lab.server.addr()).await;
     assert_eq!(silent.next().await, None);
-    expect_unharmed(server, "preface_timeout").await;
+    lab.expect_abuse("preface_timeout").await;
+    lab.aftermath(silent).await;
 }
 
 #[tokio::test]
 async fn a_client_that_stops_within_its_preface_or_before_its_settings_is_closed() {
-    let server = server(with(|connection| connection.preface_timeout = SOON)).await;
+    let lab = Lab::open(with(|connection| connection.preface_timeout = SOON)).await;
     for part in [&PREFACE[..10], PREFACE] {
-        let mut slow = Raw::silent(server.addr()).await;
+        let mut slow = Raw::silent(lab.server.addr()).await;
         slow.send(part).await;
         assert!(slow.find(|frame| frame.kind == kind::DATA).await.is_none(), "{part:?}");
     }
-    expect_counted(&server, |page| page.contains("h2_abuse_total{kind=\"preface_timeout\"} 2")).await;
-    server.drained().await;
+    lab.expect_line("h2_abuse_total{kind=\"preface_timeout\"} 2").await;
+    lab.aftermath(()).await;
 }
 
 #[tokio::test]
 async fn a_header_block_that_does_not_end_is_timed() {
-    let server = server(with(|connection| connection.header_timeout = SOON)).await;
-    let mut slow = Raw::connect(server.addr(), &[]).await;
+    let lab = Lab::open(with(|connection| connection.header_timeout = SOON)).await;
+    let mut slow = lab.attacker(&[]).await;
     slow.send(&frame(kind::HEADERS, 0, 1, &grpc_headers(GET))).await;
-    expect_calmed(server, slow, "header_timeout").await;
+    lab.expect_calmed(&mut slow, "header_timeout").await;
+    lab.aftermath(slow).await;
 }
 
 #[tokio::test]
-async fn a_reader_that_grants_no_window_loses_its_streams_and_nothing_else() {
-    // SETTINGS_INITIAL_WINDOW_SIZE = 0: the server may send heads, and not one byte of a message.
-    const INITIAL_WINDOW: u16 = 4;
-    const STREAMS: u32 = 100;
-    let server = server(with(|connection| connection.write_stall = SOON)).await;
-    let mut hoarder = Raw::connect(server.addr(), &[(INITIAL_WINDOW, 0)]).await;
-    for n in 0..STREAMS {
-        hoarder.send(&grpc_request(2 * n + 1, WATCH, b"")).await;
+async fn a_message_that_does_not_end_has_the_deadline_of_its_method() {
+    let settings = Settings { deadline_default: SOON, ..Settings::default() };
+    let lab = Lab::open(settings).await;
+    let mut slow = lab.attacker(&[]).await;
+    for stream in [1, 3] {
+        slow.send(&frame(kind::HEADERS, END_HEADERS, stream, &grpc_headers(GET))).await;
+        slow.send(&frame(kind::DATA, 0, stream, &[0, 0, 1, 0, 0, 7])).await;
+        slow.find(|frame| frame.stream == stream && frame.kind == kind::HEADERS).await.expect("an answer");
     }
-    for _ in 0..STREAMS {
-        let reset = hoarder.find(|frame| frame.kind == kind::RST_STREAM).await.expect("the connection lives");
-        assert_eq!(&reset.payload[..], [0, 0, 0, 8], "CANCEL");
-    }
-    expect_counted(&server, |page| page.contains("grpc_active_requests{method=\"shop.v1.Shop/Watch\"} 0"))
-        .await;
-    let page = server.telemetry.render();
-    for line in [
-        "limit_hits_total{limit=\"write_stall\"} 100",
-        "grpc_requests_total{method=\"shop.v1.Shop/Watch\",code=\"CANCELLED\"} 100",
-    ] {
-        assert!(page.contains(line), "{line}\n{page}");
-    }
-    // The connection itself did nothing wrong.
-    hoarder.send(&frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 1, 0])).await;
-    hoarder.send(&frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff])).await;
-    hoarder.send(&grpc_request(2 * STREAMS + 1, GET, b"")).await;
-    hoarder.find(|frame| frame.kind == kind::DATA).await.expect("an answer");
-    drop(hoarder);
-    server.drained().await;
+    lab.expect_line("grpc_requests_total{method=\"shop.v1.Shop/Get\",code=\"DEADLINE_EXCEEDED\"} 2").await;
+    lab.aftermath(slow).await;
 }
 
 #[tokio::test]
-async fn the_deadline_ends_a_stream_whose_reader_stalls() {
-    let server = server(with(|_| {})).await;
-    let mut hoarder = Raw::connect(server.addr(), &[(4, 0)]).await;
-    let mut headers = grpc_headers(WATCH);
-    headers.extend(highball_testkit::raw::header_block(&[("grpc-timeout", "200m")]));
-    hoarder.send(&frame(kind::HEADERS, END_HEADERS | 1, 1, &headers)).await;
-    hoarder.find(|frame| frame.kind == kind::RST_STREAM).await.expect("a reset");
-    let line = "grpc_requests_total{method=\"shop.v1.Shop/Watch\",code=\"DEADLINE_EXCEEDED\"} 1";
-    expect_counted(&server, |page| page.contains(line)).await;
-    drop(hoarder);
-    server.drained().await;
-}
-
-#[tokio::test]
-async fn a_client_that_takes_no_bytes_at_all_is_closed() {
-    let server = server(with(|connection| connection.write_stall = SOON)).await;
-    // A huge window, so that only the kernel's buffers hold the server back.
-    let mut deaf = Raw::connect(server.addr(), &[(4, 0x7fff_ffff)]).await;
-    deaf.send(&frame(kind::WINDOW_UPDATE, 0, 0, &[0x7f, 0, 0, 0])).await;
-    deaf.send(&grpc_request(1, WATCH, b"")).await;
-    expect_unharmed(server, "write_stall").await;
-    drop(deaf);
+async fn pings_that_are_only_a_little_too_frequent_are_struck_out_one_by_one() {
+    let lab = Lab::open(Settings::default()).await;
+    let mut eager = lab.attacker(&[(4, 0)]).await;
+    let ping = frame(kind::PING, 0, 0, &[0; 8]);
+    // The first sets the clock, two are forgiven, and nothing of a response forgives them again.
+    for _ in 0..3 {
+        eager.send(&ping).await;
+        eager.find(|frame| frame.kind == kind::PING && frame.flags == 1).await.expect("an answer");
+    }
+    eager.send(&ping).await;
+    lab.expect_calmed(&mut eager, "too_many_pings").await;
+    lab.aftermath(eager).await;
 }

@@ -40,6 +40,21 @@ async fn messages_may_be_compressed_both_ways() {
 }
 
 #[tokio::test]
+async fn a_compressed_request_that_grows_beyond_a_limit_is_told_which() {
+    let shop = Shop::open().await;
+    let mut orders = shop.orders().await.send_compressed(CompressionEncoding::Gzip);
+    let dense = orders.create_order(request(&"a".repeat(4 << 20), &[])).await.unwrap_err();
+    assert_eq!(dense.code(), Code::ResourceExhausted);
+    assert!(dense.message().contains("decompression_ratio_max"), "{dense:?}");
+    // About three quarters of its size when compressed.
+    let hex: String = (0_u32..600_000).map(|n| format!("{:08x}", n.wrapping_mul(2_654_435_761))).collect();
+    let large = orders.create_order(request(&hex, &[])).await.unwrap_err();
+    assert_eq!(large.code(), Code::ResourceExhausted);
+    assert!(large.message().contains("4194304 bytes (message_size_bytes_max)"), "{large:?}");
+    shop.close().await;
+}
+
+#[tokio::test]
 async fn every_field_at_fault_is_named() {
     let shop = Shop::open().await;
     let mut orders = shop.orders().await;

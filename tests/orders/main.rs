@@ -9,6 +9,7 @@
 
 mod batch;
 mod create;
+mod deadline;
 mod drain;
 mod greeter;
 mod lists;

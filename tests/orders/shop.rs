@@ -8,6 +8,8 @@ use highball_testkit::Client;
 use highball_tests::tonic_gen::greeter::greeter_client::GreeterClient;
 use highball_tests::tonic_gen::{user_v1, user_v2};
 use orders::{Database, Plan};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -38,7 +40,7 @@ pub(crate) struct Shop {
     stop: Option<oneshot::Sender<()>>,
     run: JoinHandle<DrainReport>,
     /// Removed after the service is gone.
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Shop {
@@ -63,7 +65,13 @@ impl Shop {
         let Some(ListenAddr::Tcp(admin)) = bound.admin_addr() else { panic!("an admin port was asked for") };
         let (stop, stopped) = oneshot::channel();
         let run = tokio::spawn(bound.run(async move { stopped.await.unwrap_or_default() }));
-        Self { addr, admin, stop: Some(stop), run, _data: data }
+        Self { addr, admin, stop: Some(stop), run, data }
+    }
+
+    /// A connection to its database that it does not know of.
+    pub(crate) async fn intruder(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.data.path().join("orders.db"));
+        options.connect().await.unwrap()
     }
 
     /// Where to connect.

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests outside `#[test]` functions")]
 
 mod auth;
+mod failures;
+mod jwks;
 mod probes;
 mod proxied;
 mod rates;

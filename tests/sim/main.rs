@@ -1,6 +1,7 @@
 //! The real hyper, h2 and walk over simulated sockets and simulated time: a seed replays a partition.
 
 mod keepalive;
+mod names;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};

@@ -1,8 +1,10 @@
 //! The production layer for gRPC. The one name a user depends on; it only re-exports.
 //!
 //! * [`Server`] hosts a service: see its example.
+//! * [`Channel`] calls one: a target, however many endpoints it has.
 //! * [`Telemetry`], [`Health`] and [`Drain`] are what an application shares with its server: counters of its own, the
 //!   readiness of what it depends on, and the news that a drain has begun.
+//! * [`current`] is the RPC being handled, wherever its handler calls: the time that is left, the trace, the end.
 //! * [`core`] holds the nouns, [`net`] the listeners, [`telemetry`] the log.
 //!
 //! ```
@@ -20,12 +22,14 @@
 //! ```
 
 pub use highball_auth as auth;
+pub use highball_channel as channel;
 pub use highball_core as core;
 pub use highball_net as net;
 pub use highball_server as server;
 pub use highball_telemetry as telemetry;
 
-pub use highball_core::{Body, BodyError, Code, Rpc, Status};
+pub use highball_channel::{Channel, ChannelError, WaitForReady};
+pub use highball_core::{Body, BodyError, Code, Current, Rpc, Status, current};
 pub use highball_net::{Drain, Draining, ListenAddr};
 pub use highball_server::{BoundServer, Dependency, DrainReport, Health, Server, ServerError, Settings};
 pub use highball_telemetry::{Counter, Telemetry};

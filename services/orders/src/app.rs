@@ -17,6 +17,8 @@ pub struct Seams {
     pub orders_created: Counter,
     /// New users. A replayed request is not a new user.
     pub users_created: Counter,
+    /// Queued writes that were dropped because their RPC was over.
+    pub writes_dropped: Counter,
 }
 
 /// Orders, users and greetings over one database.
@@ -45,13 +47,14 @@ impl App {
             database: seams.database,
             orders_created: seams.orders_created,
             users_created: seams.users_created,
+            writes_dropped: seams.writes_dropped,
         };
         let (store, writer) = store::open(database, reports).await?;
         Ok(Self { store, writer, draining: seams.draining })
     }
 
     /// The services, as one tower service that speaks gRPC. Messages are limited to 4 MiB; deadlines are
-    /// those of the caller. It may be cloned and outlive the application: after [`close`](Self::close) it
+    /// those of the RPC, as [`highball::current`] tells them. It may be cloned and outlive the application: after [`close`](Self::close) it
     /// answers UNAVAILABLE.
     #[must_use]
     pub fn service(&self) -> ConnectRpcService {

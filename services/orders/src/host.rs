@@ -81,6 +81,8 @@ impl Plan {
             database: health.ready_when("database"),
             orders_created: telemetry.counter("orders_created", "Orders created, replayed requests aside"),
             users_created: telemetry.counter("users_created", "Users created, replayed requests aside"),
+            writes_dropped: telemetry
+                .counter("orders_writes_dropped", "Queued writes dropped because their RPC was over"),
         };
         let mut settings = self.settings;
         // An order may rest for days; keepalive and the age of connections end watches that nobody hears.
@@ -94,7 +96,10 @@ impl Plan {
         let tls = tls.map(|tls| ServerTls::load(tls, Os::shared())).transpose()?.map(Arc::new);
         let tasks = Tasks::new();
         let guard = match auth {
-            Some(auth) => Some(Guard::start(&auth, World::new(tasks.spawner())).await?),
+            Some(auth) => {
+                let world = World { platform: self.platform.clone(), ..World::new(tasks.spawner()) };
+                Some(Guard::start(&auth, world).await?)
+            }
             None => None,
         };
         let app = App::open(&self.database, seams).await?;

@@ -22,7 +22,7 @@ pub struct SecurityFlags {
     /// CAs that client certificates must come from (PEM). With it callers need a certificate.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     client_ca: Option<PathBuf>,
-    /// Who may call what: a TOML file of [token] and [[policy.allow]].
+    /// Who may call what: a TOML file of [token] and [[policy.allow]]. Keys of tokens come from files or from an https:// URL.
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
     /// RPCs a caller may make each second, and at once: 100 or 100:500. The burst is twice the rate unless given.

@@ -93,6 +93,7 @@ pub(crate) fn draining() -> ConnectError {
 pub(crate) fn read(doing: &'static str, cause: &ReadError) -> ConnectError {
     match cause {
         ReadError::Busy => ConnectError::unavailable("the database is busy"),
+        ReadError::Expired(expired) => ConnectError::deadline_exceeded(expired.to_string()),
         ReadError::Failed(_) => masked(doing, cause),
     }
 }
@@ -101,6 +102,7 @@ pub(crate) fn read(doing: &'static str, cause: &ReadError) -> ConnectError {
 pub(crate) fn write(doing: &'static str, cause: &WriteError) -> ConnectError {
     match cause {
         WriteError::Closed => draining(),
+        WriteError::Expired(expired) => ConnectError::deadline_exceeded(expired.to_string()),
         WriteError::Rejected(_) | WriteError::Failed(_) => masked(doing, cause),
     }
 }

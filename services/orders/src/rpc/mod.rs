@@ -9,7 +9,6 @@ mod batch;
 mod convert;
 mod errors;
 mod greeter;
-mod gzip;
 mod orders;
 mod process;
 mod users;
@@ -20,6 +19,7 @@ mod watch;
 
 use std::sync::Arc;
 
+use connectrpc::compression::{CompressionRegistry, GzipProvider};
 use connectrpc::{ConnectRpcService, Limits, Router};
 use highball::Draining;
 
@@ -44,5 +44,7 @@ pub(crate) fn service(store: &Store, draining: &Draining) -> ConnectRpcService {
         .with_max_message_size(MAX_MESSAGE)
         .with_max_request_body_size(MAX_MESSAGE + 1_024)
         .with_element_memory_limit(MAX_ELEMENT_MEMORY);
-    ConnectRpcService::new(router).with_limits(limits).with_compression(gzip::registry())
+    // For responses: the server in front hands requests on uncompressed.
+    let gzip = CompressionRegistry::new().register(GzipProvider::default());
+    ConnectRpcService::new(router).with_limits(limits).with_compression(gzip)
 }

@@ -2,16 +2,17 @@
 //!
 //! ```text
 //! call -> queue (bounded) -> writer task -> one commit for many requests -> watchers, counters, answers
-//! call -> reader pool (read-only connections) -> answer
+//! call -> readers (read-only connections) -> answer
 //! ```
 //!
 //! Invariants: only the writer task writes; a call is answered only after its commit is on disk; changes
 //! reach watchers after the commit and in its order; a database error fails the calls of one commit and never
-//! stops the writer.
+//! stops the writer; nothing begins for an RPC whose deadline has passed, and a read stops there.
 
 mod open;
 mod orders;
 mod reader;
+mod readers;
 mod request_keys;
 mod sqlite;
 mod users;
@@ -60,4 +61,6 @@ pub(crate) struct Reports {
     pub(crate) orders_created: Counter,
     /// Counts new users, not replays.
     pub(crate) users_created: Counter,
+    /// Counts queued writes that were dropped because nobody waited for them any more.
+    pub(crate) writes_dropped: Counter,
 }

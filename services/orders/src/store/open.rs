@@ -7,13 +7,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::readers::Readers;
 use super::sqlite::{self, Verdict};
 use super::write::Identifiers;
 use super::{Reader, Reports, Store, Watchers, Writer};
@@ -21,12 +20,6 @@ use crate::domain::page::TokenKey;
 
 /// The schema, in steps. A step that has left this repository never changes.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
-
-/// Connections that read. Reads are short; more would only queue on the same two cores.
-const READERS: u32 = 4;
-
-/// How long a read waits for a free connection before the call is told to come back.
-const READER_WAIT: Duration = Duration::from_secs(5);
 
 /// Where the data is, and how patiently to wait for it.
 ///
@@ -86,15 +79,8 @@ impl Database {
         self.options().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
     }
 
-    fn reader_pool(&self) -> SqlitePool {
-        SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(READER_WAIT)
-            // No background task of the pool: nothing is to be reaped on a local file.
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_before_acquire(false)
-            .connect_lazy_with(self.options().read_only(true))
+    fn readers(&self) -> Readers {
+        Readers::new(self.options().read_only(true))
     }
 }
 
@@ -172,7 +158,7 @@ pub(crate) async fn open(database: &Database, reports: Reports) -> Result<(Store
     let watchers = Watchers::default();
     let (queue, writer) =
         Writer::start(database.clone(), connection, lock, identifiers, watchers.clone(), reports);
-    let reader = Reader::new(database.reader_pool());
+    let reader = Reader::new(database.readers());
     Ok((Store { reader, queue, watchers, tokens }, writer))
 }
 

@@ -1,10 +1,14 @@
-//! Reads committed rows over a small pool of read-only connections.
+//! Reads committed rows, within the time the RPC has left.
 
-use sqlx::sqlite::SqlitePool;
+use std::sync::Arc;
+
+use highball::current::{self, Expired};
+use sqlx::Connection as _;
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::orders::{self, Cursor};
+use super::readers::Readers;
 use super::users::{self, UserPage};
 use crate::domain::filter::Comparison;
 use crate::domain::order::Order;
@@ -16,6 +20,9 @@ pub(crate) enum ReadError {
     /// Every connection stayed busy for longer than a call should wait, or the service is closing.
     #[error("no connection to the database was free")]
     Busy,
+    /// The deadline of the RPC passed; what ran was stopped.
+    #[error(transparent)]
+    Expired(Expired),
     /// The database failed.
     #[error("the database failed to read")]
     Failed(#[source] sqlx::Error),
@@ -23,32 +30,36 @@ pub(crate) enum ReadError {
 
 impl From<sqlx::Error> for ReadError {
     fn from(cause: sqlx::Error) -> Self {
-        match cause {
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Self::Busy,
-            other => Self::Failed(other),
-        }
+        Self::Failed(cause)
     }
 }
 
 /// Reads. Cheap to clone.
 ///
+/// Each read inherits the deadline of the RPC it is made for: a statement that would begin later does not begin, one that
+/// runs is stopped.
+///
 /// # Cancel safety
 ///
-/// Every method may be dropped at any time; its connection goes back to the pool.
+/// Every method may be dropped at any time; its statement is stopped and its connection goes back.
 #[derive(Debug, Clone)]
 pub(crate) struct Reader {
-    pool: SqlitePool,
+    readers: Arc<Readers>,
 }
 
 impl Reader {
-    pub(super) fn new(pool: SqlitePool) -> Self {
-        Self { pool }
+    pub(super) fn new(readers: Readers) -> Self {
+        Self { readers: Arc::new(readers) }
     }
 
     /// One order with its items.
     pub(crate) async fn order(&self, id: &str) -> Result<Option<Order>, ReadError> {
-        let mut connection = self.pool.acquire().await?;
-        Ok(orders::find(&mut connection, id).await?)
+        in_time(async {
+            let mut lease = self.readers.lease().await?;
+            let order = orders::find(lease.connection(), id).await;
+            lease.finish(order)
+        })
+        .await
     }
 
     /// At most `limit` orders, newest first, without their items: a whole page with items could be large.
@@ -58,21 +69,33 @@ impl Reader {
         before: Option<Cursor>,
         limit: usize,
     ) -> Result<Vec<Order>, ReadError> {
-        let mut connection = self.pool.acquire().await?;
-        Ok(orders::page(&mut connection, user_id, before, rows(limit)).await?)
+        in_time(async {
+            let mut lease = self.readers.lease().await?;
+            let page = orders::page(lease.connection(), user_id, before, rows(limit)).await;
+            lease.finish(page)
+        })
+        .await
     }
 
     /// `orders` with their items. Items never change, so they fit however much later they are read.
     pub(crate) async fn with_items(&self, mut orders: Vec<Order>) -> Result<Vec<Order>, ReadError> {
-        let mut connection = self.pool.acquire().await?;
-        orders::fill_items(&mut connection, &mut orders).await?;
+        in_time(async {
+            let mut lease = self.readers.lease().await?;
+            let filled = orders::fill_items(lease.connection(), &mut orders).await;
+            lease.finish(filled)
+        })
+        .await?;
         Ok(orders)
     }
 
     /// One user.
     pub(crate) async fn user(&self, id: &str) -> Result<Option<User>, ReadError> {
-        let mut connection = self.pool.acquire().await?;
-        Ok(users::find(&mut connection, id).await?)
+        in_time(async {
+            let mut lease = self.readers.lease().await?;
+            let user = users::find(lease.connection(), id).await;
+            lease.finish(user)
+        })
+        .await
     }
 
     /// At most `limit` users, newest first, and their number, both from one moment.
@@ -82,16 +105,24 @@ impl Reader {
         before: Option<Uuid>,
         limit: usize,
     ) -> Result<UserPage, ReadError> {
-        let mut moment = self.pool.begin().await?;
-        let page = users::page(&mut moment, filter, before, rows(limit)).await?;
-        moment.commit().await?;
-        Ok(page)
+        in_time(async {
+            let mut lease = self.readers.lease().await?;
+            let mut moment = lease.connection().begin().await?;
+            let page = users::page(&mut moment, filter, before, rows(limit)).await?;
+            moment.commit().await?;
+            lease.finish(Ok(page))
+        })
+        .await
     }
 
     /// Ends all reads and closes the connections.
     pub(super) async fn close(&self) {
-        self.pool.close().await;
+        self.readers.close().await;
     }
+}
+
+async fn in_time<T>(read: impl Future<Output = Result<T, ReadError>>) -> Result<T, ReadError> {
+    current::in_time(read).await.unwrap_or_else(|expired| Err(ReadError::Expired(expired)))
 }
 
 fn rows(limit: usize) -> i64 {

@@ -9,6 +9,8 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use highball::core::Deadline;
+use highball::current::{self, Current, Expired};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -40,14 +42,21 @@ pub(crate) enum WriteError {
     /// The database failed, and nothing of this request was committed.
     #[error("the database failed to write")]
     Failed(#[source] Arc<sqlx::Error>),
+    /// The deadline of the RPC passed. It was not written, unless its commit was on its way.
+    #[error(transparent)]
+    Expired(Expired),
     /// The service is closing and took no more requests.
     #[error("the service is closing")]
     Closed,
 }
 
+type Answer = oneshot::Sender<Result<Outcome, WriteError>>;
+
 struct Job {
     write: Write,
-    answer: oneshot::Sender<Result<Outcome, WriteError>>,
+    /// The RPC it is for.
+    rpc: Option<Current>,
+    answer: Answer,
 }
 
 /// Where calls put their writes. Cheap to clone.
@@ -57,7 +66,7 @@ pub(crate) struct WriteQueue {
 }
 
 impl WriteQueue {
-    /// Writes, and returns when the change is on disk.
+    /// Writes, and returns when the change is on disk or the deadline of the RPC has passed.
     ///
     /// # Cancel safety
     ///
@@ -65,8 +74,12 @@ impl WriteQueue {
     /// later, the write happens and nobody hears of it: that is what `idempotency-key` is for.
     pub(crate) async fn write(&self, write: Write) -> Result<Outcome, WriteError> {
         let (answer, answered) = oneshot::channel();
-        self.jobs.send(Job { write, answer }).await.map_err(|_| WriteError::Closed)?;
-        answered.await.unwrap_or(Err(WriteError::Closed))
+        let job = Job { write, rpc: current::capture(), answer };
+        let written = async {
+            self.jobs.send(job).await.map_err(|_| WriteError::Closed)?;
+            answered.await.unwrap_or(Err(WriteError::Closed))
+        };
+        current::in_time(written).await.unwrap_or_else(|expired| Err(WriteError::Expired(expired)))
     }
 }
 
@@ -155,13 +168,20 @@ impl Task {
 
     /// One commit: write, commit, tell the watchers, count, answer. In this order.
     async fn group(&mut self, jobs: &mut Vec<Job>) {
-        // Whoever left before the commit began gets nothing written.
-        jobs.retain(|job| !job.answer.is_closed());
-        let (writes, answers): (Vec<_>, Vec<_>) = jobs.drain(..).map(|job| (job.write, job.answer)).unzip();
+        let (mut writes, mut answers) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
+        for Job { write, rpc, answer } in jobs.drain(..) {
+            if let Some(why) = abandoned(&answer, rpc.as_ref()) {
+                self.reports.writes_dropped.inc();
+                say(answer, Err(why));
+            } else {
+                writes.push((write, rpc));
+                answers.push(answer);
+            }
+        }
         if writes.is_empty() {
             return;
         }
-        let results = match self.commit(writes).await {
+        let results = match self.commit(writes, &answers).await {
             Ok(results) => results,
             Err(cause) => {
                 let cause = Arc::new(cause);
@@ -180,8 +200,13 @@ impl Task {
         }
     }
 
-    /// Runs all writes in one transaction. An error means that nothing of the group is on disk.
-    async fn commit(&mut self, writes: Vec<Write>) -> Result<Vec<Result<Outcome, WriteError>>, sqlx::Error> {
+    /// Runs all writes in one transaction, but those for which nobody waits any more. An error means that nothing of the
+    /// group is on disk.
+    async fn commit(
+        &mut self,
+        writes: Vec<(Write, Option<Current>)>,
+        answers: &[Answer],
+    ) -> Result<Vec<Result<Outcome, WriteError>>, sqlx::Error> {
         // Taken out: on every early return, and when this future is dropped, the connection closes and
         // thereby rolls back.
         let was_down = self.connection.is_none();
@@ -190,11 +215,20 @@ impl Task {
             None => self.database.writer_options().connect().await?,
         };
         let mut results = Vec::with_capacity(writes.len());
+        // Their work ends with the commit.
+        let mut work = Vec::with_capacity(writes.len());
         run(&mut connection, "BEGIN IMMEDIATE").await?;
-        for write in writes {
+        for ((write, rpc), answer) in writes.into_iter().zip(answers) {
+            // To begin may have taken as long as somebody else held the file.
+            if let Some(why) = abandoned(answer, rpc.as_ref()) {
+                self.reports.writes_dropped.inc();
+                results.push(Err(why));
+                continue;
+            }
+            work.extend(rpc.as_ref().map(Current::work));
             let now = Micros::now();
             let id = self.identifiers.next(now);
-            results.push(one(&mut connection, write, id, now).await?);
+            results.push(one(&mut connection, write, rpc, id, now).await?);
         }
         run(&mut connection, "COMMIT").await?;
         self.connection = Some(connection);
@@ -250,27 +284,42 @@ impl Drop for Task {
     }
 }
 
-/// Carries out one write of a group and undoes it when it fails. The outer error concerns the whole group.
+/// Why nobody waits for the answer any more, if so.
+fn abandoned(answer: &Answer, rpc: Option<&Current>) -> Option<WriteError> {
+    match rpc.and_then(Current::deadline).filter(Deadline::has_passed) {
+        Some(passed) => Some(WriteError::Expired(Expired(passed))),
+        None => answer.is_closed().then_some(WriteError::Closed),
+    }
+}
+
+/// Carries out one write of a group and undoes it when it fails or its time is up. The outer error concerns the whole
+/// group.
+///
+/// A statement that runs when time is up is not interrupted: SQLite would undo the whole transaction, and with it what
+/// others wrote. The next one does not begin.
 async fn one(
     connection: &mut SqliteConnection,
     write: Write,
+    rpc: Option<Current>,
     id: Uuid,
     now: Micros,
 ) -> Result<Result<Outcome, WriteError>, sqlx::Error> {
     run(connection, "SAVEPOINT request").await?;
-    let result = match write::apply(connection, write, id, now).await {
-        Ok(outcome) => Ok(outcome),
-        Err(Failure::Database(cause)) if sqlite::verdict(&cause) != Verdict::Statement => return Err(cause),
-        Err(failure) => {
-            run(connection, "ROLLBACK TO request").await?;
-            Err(failure)
+    let applied = current::in_time(write::apply(connection, write, id, now));
+    let result = match current::scope(rpc, applied).await {
+        Ok(Ok(outcome)) => Ok(outcome),
+        Ok(Err(Failure::Database(cause))) if sqlite::verdict(&cause) != Verdict::Statement => {
+            return Err(cause);
         }
+        Ok(Err(Failure::Database(cause))) => Err(WriteError::Failed(Arc::new(cause))),
+        Ok(Err(Failure::Rejected(reason))) => Err(WriteError::Rejected(reason)),
+        Err(expired) => Err(WriteError::Expired(expired)),
     };
+    if result.is_err() {
+        run(connection, "ROLLBACK TO request").await?;
+    }
     run(connection, "RELEASE request").await?;
-    Ok(result.map_err(|failure| match failure {
-        Failure::Rejected(reason) => WriteError::Rejected(reason),
-        Failure::Database(cause) => WriteError::Failed(Arc::new(cause)),
-    }))
+    Ok(result)
 }
 
 async fn run(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), sqlx::Error> {
@@ -282,6 +331,6 @@ async fn next_probe(is_down: bool) {
 }
 
 /// Nobody listens any more when the call was cancelled; that is no error.
-fn say(answer: oneshot::Sender<Result<Outcome, WriteError>>, result: Result<Outcome, WriteError>) {
+fn say(answer: Answer, result: Result<Outcome, WriteError>) {
     answer.send(result).ok();
 }

@@ -6,6 +6,7 @@
     reason = "helpers of tests outside `#[test]` functions"
 )]
 
+mod backends;
 mod caller;
 mod crash;
 mod drain;

@@ -25,6 +25,7 @@ async fn open(path: &str) -> (App, Counter) {
         database: Health::new().ready_when("database"),
         orders_created: created.clone(),
         users_created: Counter::default(),
+        writes_dropped: Counter::default(),
     };
     (App::open(&Database::sqlite(path), seams).await.unwrap(), created)
 }

@@ -21,6 +21,7 @@ async fn open(database: &Database) -> Result<App, OpenError> {
         database: Health::new().ready_when("database"),
         orders_created: Counter::default(),
         users_created: Counter::default(),
+        writes_dropped: Counter::default(),
     };
     App::open(database, seams).await
 }

@@ -110,19 +110,6 @@ async fn a_flood_of_problems_fits_into_a_header() {
 }
 
 #[tokio::test]
-async fn a_request_that_grows_beyond_the_limit_is_told_the_limit_and_what_it_counts() {
-    let world = World::new().await;
-    let client = world.gzip_orders();
-    client.create_order(request("ada", &[(1, 1.0); 100])).await.unwrap();
-    let error = client.create_order(request(&"a".repeat(4 * 1024 * 1024), &[])).await.unwrap_err();
-    assert_eq!(error.code, ErrorCode::ResourceExhausted);
-    assert_eq!(
-        error.message.as_deref(),
-        Some("request message is, decompressed, larger than the limit of 4194304 bytes")
-    );
-}
-
-#[tokio::test]
 async fn an_unknown_order_is_not_found() {
     let world = World::new().await;
     let error = world.orders().get_order(get("nowhere")).await.unwrap_err();

@@ -34,6 +34,7 @@ pub(crate) struct World {
     pub(crate) health: Health,
     pub(crate) orders_created: Counter,
     pub(crate) users_created: Counter,
+    pub(crate) writes_dropped: Counter,
 }
 
 impl World {
@@ -45,6 +46,7 @@ impl World {
             health: Health::new(),
             orders_created: Counter::default(),
             users_created: Counter::default(),
+            writes_dropped: Counter::default(),
         };
         world.start().await;
         world
@@ -56,6 +58,7 @@ impl World {
             database: self.health.ready_when("database"),
             orders_created: self.orders_created.clone(),
             users_created: self.users_created.clone(),
+            writes_dropped: self.writes_dropped.clone(),
         };
         self.app = Some(App::open(&self.database(), seams).await.unwrap());
     }
@@ -84,10 +87,6 @@ impl World {
 
     pub(crate) fn orders(&self) -> OrderServiceClient<Transport> {
         OrderServiceClient::new(self.transport(), config())
-    }
-
-    pub(crate) fn gzip_orders(&self) -> OrderServiceClient<Transport> {
-        OrderServiceClient::new(self.transport(), config().compress_requests("gzip"))
     }
 
     pub(crate) fn users_v1(&self) -> user::v1::UserServiceClient<Transport> {

@@ -1,0 +1,117 @@
+//! Several attempts at once, of which the first to succeed wins (gRFC A6, "Hedging Policy").
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::time::{Instant, sleep_until};
+
+use crate::attempt::{self, Committed, Failed, Fate};
+use crate::call::Call;
+use crate::record::Record;
+use crate::replay::Replay;
+use crate::retry::Pushback;
+use crate::service_config::HedgingPolicy;
+
+type Attempt<'a> = BoxFuture<'a, (usize, Result<Committed, Failed>)>;
+
+/// Makes attempts, each `delay` after the one before, until one commits the call or fails fatally.
+pub(crate) async fn run(
+    call: &Call,
+    policy: &HedgingPolicy,
+    replay: &Replay,
+    record: &mut Record,
+) -> Result<Committed, Failed> {
+    let mut running: FuturesUnordered<Attempt<'_>> = FuturesUnordered::new();
+    let mut made = 0;
+    // When the next attempt is due; `None` when there is none.
+    let mut next = Some(Instant::now());
+    loop {
+        let due = async {
+            match next {
+                Some(next) => sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some((id, outcome)) = running.next() => match outcome {
+                Ok(committed) => {
+                    // The others are reset as they are dropped.
+                    replay.commit(id);
+                    return Ok(committed);
+                }
+                Err(failed) => {
+                    let go_on = outlook(call, policy, &failed);
+                    next = match go_on {
+                        Outlook::Over => return Err(failed),
+                        Outlook::NoMore => None,
+                        // A failure that is not fatal sends the next attempt at once.
+                        Outlook::Next(after) => next.map(|_| Instant::now() + after),
+                    };
+                    if running.is_empty() && next.is_none() {
+                        return Err(failed);
+                    }
+                }
+            },
+            () = due => {
+                let more = call.throttle.as_ref().is_none_or(|throttle| made == 0 || throttle.allows());
+                let cursor = if more { replay.attempt() } else { None };
+                if let Some(cursor) = cursor {
+                    record.attempt();
+                    if made > 0 {
+                        record.hedge(policy.delay);
+                    }
+                    running.push(start(call, policy, cursor, made));
+                    made += 1;
+                }
+                let last = !more || made >= policy.max_attempts || !replay.can_repeat();
+                next = (!last).then(|| Instant::now() + policy.delay);
+            }
+        }
+    }
+}
+
+fn start<'a>(
+    call: &'a Call,
+    policy: &'a HedgingPolicy,
+    cursor: crate::replay::Cursor,
+    made: u32,
+) -> Attempt<'a> {
+    Box::pin(async move {
+        let id = cursor.id();
+        (id, attempt::run(call, cursor, made, policy.per_attempt_timeout).await)
+    })
+}
+
+/// What a failure means for the attempts to come.
+enum Outlook {
+    /// The call is over.
+    Over,
+    /// What runs may finish, nothing is added.
+    NoMore,
+    /// The next attempt may start after so long.
+    Next(Duration),
+}
+
+fn outlook(call: &Call, policy: &HedgingPolicy, failed: &Failed) -> Outlook {
+    let pushback =
+        failed.response.as_ref().map_or(Pushback::None, |response| Pushback::read(response.headers()));
+    let harmless = match failed.fate {
+        Fate::Unsent | Fate::Dropped => return Outlook::Over,
+        Fate::NeverLeft | Fate::Refused | Fate::TooSlow => true,
+        Fate::Seen => policy.non_fatal_codes.contains(failed.status.code()),
+    };
+    if harmless || pushback == Pushback::Never {
+        let allowed = call.throttle.as_ref().is_none_or(|throttle| throttle.failed());
+        if !allowed {
+            return if harmless { Outlook::NoMore } else { Outlook::Over };
+        }
+    }
+    match (harmless, pushback) {
+        (false, _) => Outlook::Over,
+        (true, Pushback::Never) => Outlook::NoMore,
+        (true, Pushback::After(wait)) => Outlook::Next(wait),
+        (true, Pushback::None) => Outlook::Next(Duration::ZERO),
+    }
+}
