@@ -139,3 +139,25 @@ async fn a_response_that_waits_for_room_still_has_its_deadline() {
     lab.expect_line("grpc_requests_total{method=\"shop.v1.Shop/Get\",code=\"DEADLINE_EXCEEDED\"} 1").await;
     lab.aftermath(hoarder).await;
 }
+
+#[tokio::test]
+async fn messages_that_are_begun_and_not_ended_are_bounded_over_the_connection() {
+    const PIECE: usize = 3 << 10;
+    const BEGUN: u32 = 20;
+    let lab = Lab::open(with(|connection| connection.unfinished_size_bytes_max = 10 * PIECE)).await;
+    let mut beginner = lab.attacker(&[]).await;
+    // All but the last quarter of a message each. Together less than the first window of a connection.
+    let mut piece = vec![0, 0, 0, 0x10, 0];
+    piece.resize(PIECE, 7);
+    for n in 0..BEGUN {
+        beginner.send(&frame(kind::HEADERS, END_HEADERS, 2 * n + 1, &grpc_headers(GET))).await;
+        beginner.send(&frame(kind::DATA, 0, 2 * n + 1, &piece)).await;
+    }
+    // The ten that fit wait for the rest; the others were told.
+    lab.expect_line("limit_hits_total{limit=\"unfinished_size\"} 10").await;
+    lab.expect_line("grpc_requests_total{method=\"shop.v1.Shop/Get\",code=\"RESOURCE_EXHAUSTED\"} 10").await;
+    // One that is finished makes room for another.
+    beginner.send(&frame(kind::DATA, 1, 1, &[7; (4 << 10) + 5 - PIECE])).await;
+    beginner.find(|frame| frame.kind == kind::DATA && frame.stream == 1).await.expect("an answer");
+    lab.aftermath(beginner).await;
+}

@@ -25,15 +25,15 @@ fn compressed(message: &[u8]) -> Bytes {
 
 fn gzip(message: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(message).unwrap();
-    encoder.finish().unwrap()
+    encoder.write_all(message).expect("memory takes all");
+    encoder.finish().expect("memory takes all")
 }
 
 /// The gzip of 1 GiB of zeros, about 1 MiB, made of one block 1,024 times.
 fn bomb() -> Vec<u8> {
     let mut compress = Compress::new(Compression::best(), false);
     let mut block = Vec::with_capacity(64 << 10);
-    compress.compress_vec(&vec![0; 1 << 20], &mut block, FlushCompress::Full).unwrap();
+    compress.compress_vec(&vec![0; 1 << 20], &mut block, FlushCompress::Full).expect("there is room");
     let mut bomb = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     bomb.extend(block.repeat(1024));
     bomb

@@ -18,6 +18,8 @@ pub struct Envelopes {
     prefix: [u8; PREFIX_SIZE_BYTES],
     prefix_filled: usize,
     message_left: usize,
+    /// Of the message that was begun last.
+    message_size: usize,
     flags: u8,
     messages: u64,
     bytes: u64,
@@ -32,6 +34,7 @@ impl Envelopes {
             prefix: [0; PREFIX_SIZE_BYTES],
             prefix_filled: 0,
             message_left: 0,
+            message_size: 0,
             flags: 0,
             messages: 0,
             bytes: 0,
@@ -74,6 +77,7 @@ impl Envelopes {
             return Err(Oversized { size_bytes, size_bytes_max: self.size_bytes_max });
         }
         self.message_left = size_bytes;
+        self.message_size = size_bytes;
         self.messages += 1;
         Ok(())
     }
@@ -82,6 +86,12 @@ impl Envelopes {
     #[must_use]
     pub fn at_boundary(&self) -> bool {
         self.prefix_filled == 0 && self.message_left == 0
+    }
+
+    /// Bytes that have come of a message that is not whole; 0 between messages.
+    #[must_use]
+    pub fn unfinished_size_bytes(&self) -> usize {
+        if self.message_left == 0 { 0 } else { self.message_size - self.message_left }
     }
 
     /// The bits of the flags of all messages begun so far: 0 when none was compressed, 1 when one was. Anything else is no

@@ -10,8 +10,8 @@
 //! It tells what a retrying caller must know: whether a stream that failed was never sent, was refused, or may have been
 //! processed ([`SendErrorKind`]). That is read off the frames on the byte stream, because h2 does not say.
 //!
-//! Invariants: a [`Slot`] counts against the peer's limit until its stream is over, whatever becomes of it; nothing waits in
-//! a queue of ours; memory is bounded by [`Settings`].
+//! Invariants: a [`Slot`] counts against the peer's limit until its stream is over, whatever becomes of it; nothing waits
+//! but callers of [`Connection::slot`]; memory is bounded by [`Settings`].
 
 mod body;
 mod driver;
@@ -58,7 +58,8 @@ impl Connection {
     }
 
     /// A place for one more stream, given back when it is dropped or its stream is over. `None` when the peer's limit
-    /// (SETTINGS_MAX_CONCURRENT_STREAMS) or [`Settings::concurrent_streams_max`] is reached, or no new stream may be opened.
+    /// (SETTINGS_MAX_CONCURRENT_STREAMS) or [`Settings::concurrent_streams_max`] is reached, others wait for a
+    /// [`slot`](Self::slot) already, or no new stream may be opened.
     #[must_use]
     pub fn reserve(&self) -> Option<Slot> {
         Place::reserve(self.shared()).map(Slot)
@@ -100,10 +101,12 @@ impl Connection {
         self.shared().abort();
     }
 
-    /// Resolves when a place is free, or none will be any more: try [`reserve`](Self::reserve), which another caller may
-    /// have done first, and look at [`leaving`](Self::leaving). Cancel safe.
-    pub async fn room(&self) {
-        self.shared().places.room().await;
+    /// Waits for a place: those who came first get theirs first. `None` when no new stream may be opened any more.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the turn to the next.
+    pub async fn slot(&self) -> Option<Slot> {
+        Place::wait(self.shared()).await.map(Slot)
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::h2::control::Control;
 use crate::h2::sentinel::{Sentinel, Timeouts};
 use crate::h2::{Abuse, Rules};
+use crate::inbox::Inbox;
 use crate::outbox::Outbox;
 use crate::silence::{Watched, silent};
 use crate::stream_task::StreamTask;
@@ -44,6 +45,9 @@ pub struct Settings {
     /// Bytes of all requests that have come and that no service has read, announced as the window of the connection and
     /// of each stream. Default 1 MiB.
     pub receive_buffer_size_bytes_max: u32,
+    /// Bytes of messages that are not whole yet, which services of all streams hold while the rest is on its way. The
+    /// stream that goes beyond ends. Default 128 MiB: 32 messages of the largest size, interleaved.
+    pub unfinished_size_bytes_max: usize,
     /// Time for the TLS handshake. Default 10 s.
     pub handshake_timeout: Duration,
     /// Time for the whole preface with its SETTINGS, or for an HTTP/1.1 request head. Default 10 s.
@@ -75,6 +79,7 @@ impl Default for Settings {
             send_buffer_size_bytes_max: 64 << 10,
             buffered_size_bytes_max: 64 << 20,
             receive_buffer_size_bytes_max: 1 << 20,
+            unfinished_size_bytes_max: 128 << 20,
             handshake_timeout: Duration::from_secs(10),
             preface_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
@@ -135,7 +140,8 @@ where
 {
     let (streams, phases) = (Tasks::new(), Drain::new());
     let outbox = Outbox::new(settings.buffered_size_bytes_max);
-    let (builder, timeouts) = builder(settings, Streams(streams.spawner(), outbox.clone()));
+    let inbox = Inbox::new(settings.unfinished_size_bytes_max);
+    let (builder, timeouts) = builder(settings, Streams(streams.spawner(), outbox.clone(), inbox));
     let (sentinel, control) = Sentinel::new(io, settings.rules.clone(), timeouts);
     let (used, heard) = (Used::default(), phases.listen());
     let (mark, account) = (used.clone(), outbox.clone());
@@ -324,11 +330,11 @@ fn builder(settings: &Settings, streams: Streams) -> (auto::Builder<Streams>, Ti
 
 /// Spawns the streams of one connection, each under a [`crate::Life`].
 #[derive(Clone)]
-struct Streams(Spawner, Outbox);
+struct Streams(Spawner, Outbox, Inbox);
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        self.0.spawn(StreamTask::new(stream, self.1.clone()));
+        self.0.spawn(StreamTask::new(stream, self.1.clone(), self.2.clone()));
     }
 }
 

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::inbox::Inbox;
 use crate::outbox::{Outbox, Place};
 
 thread_local! {
@@ -22,6 +23,7 @@ struct State {
     until: Option<Instant>,
     over: bool,
     outbox: Outbox,
+    inbox: Inbox,
 }
 
 /// The life of the stream whose task is running: how long it may go without being polled, and whether its connection has
@@ -55,6 +57,10 @@ impl Life {
             Some(outbox) => outbox.poll_room(&mut room.0, cx),
             None => Poll::Ready(()),
         }
+    }
+
+    pub(crate) fn inbox() -> Option<Inbox> {
+        running(|state| state.inbox.clone())
     }
 
     /// From now on the stream is reset at `until`; never, for `None`. Takes effect when the current poll returns.
@@ -102,8 +108,8 @@ pub(crate) struct StreamTask<F> {
 }
 
 impl<F> StreamTask<F> {
-    pub(crate) fn new(stream: F, outbox: Outbox) -> Self {
-        let state = State { until: None, over: false, outbox };
+    pub(crate) fn new(stream: F, outbox: Outbox, inbox: Inbox) -> Self {
+        let state = State { until: None, over: false, outbox, inbox };
         Self { stream: Some(Box::pin(stream)), state: Some(state), timer: None }
     }
 }
@@ -160,7 +166,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
         let started = Instant::now();
-        StreamTask::new(stream, Outbox::new(1)).await;
+        StreamTask::new(stream, Outbox::new(1), Inbox::new(1)).await;
         assert_eq!(started.elapsed(), Duration::from_secs(5));
         assert!(known_over && !Life::is_over());
     }
@@ -175,7 +181,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(60)).await;
             ended = true;
         };
-        StreamTask::new(stream, Outbox::new(1)).await;
+        StreamTask::new(stream, Outbox::new(1), Inbox::new(1)).await;
         assert!(ended);
     }
 
@@ -190,7 +196,10 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(2)).await;
             ended = true;
         };
-        tokio::join!(StreamTask::new(short, Outbox::new(1)), StreamTask::new(long, Outbox::new(1)));
+        tokio::join!(
+            StreamTask::new(short, Outbox::new(1), Inbox::new(1)),
+            StreamTask::new(long, Outbox::new(1), Inbox::new(1))
+        );
         assert!(ended);
     }
 }

@@ -213,10 +213,14 @@ mod tests {
         assert_eq!(tasks.running(), 1);
         let late = tasks.spawner();
         drop(tasks);
-        late.spawn(async { panic!("started without an owner") });
+        let started = Arc::new(AtomicBool::new(false));
+        let mark = started.clone();
+        late.spawn(async move { mark.store(true, Ordering::SeqCst) });
         while !stopped.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;
         }
+        tokio::task::yield_now().await;
+        assert!(!started.load(Ordering::SeqCst), "nothing starts without an owner");
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use highball_core::{Body, BodyError, Code, Envelopes, Status};
+use highball_core::{Body, BodyError, ByteSize, Code, Envelopes, Status};
+use highball_net::{TooMuchUnfinished, Unfinished};
 use highball_telemetry::{Event, Limit, Telemetry};
 use http_body::{Frame, SizeHint};
 
@@ -68,6 +69,7 @@ pub(crate) struct Limited {
     /// The bits that the flag of a message may have.
     flags: u8,
     received: Arc<Received>,
+    unfinished: Unfinished,
     telemetry: Telemetry,
 }
 
@@ -82,7 +84,7 @@ impl Limited {
     ) -> Body {
         let walker = Envelopes::new(bounds.size_bytes_max);
         let flags = u8::from(encoding != Encoding::Identity);
-        let limited = Self { inner, walker, flags, received, telemetry };
+        let limited = Self { inner, walker, flags, received, unfinished: Unfinished::of_stream(), telemetry };
         match encoding {
             Encoding::Identity => Body::of(limited),
             _ => Body::new(Decompressed::new(limited, encoding, bounds)),
@@ -107,6 +109,16 @@ impl Limited {
                 format!("request {oversized} (message_size_bytes_max)"),
             ))
         })?;
+        if let Err(TooMuchUnfinished { size_bytes_max }) =
+            self.unfinished.set(self.walker.unfinished_size_bytes())
+        {
+            self.telemetry.report(&Event::LimitHit { limit: Limit::UnfinishedSize });
+            let size = ByteSize(size_bytes_max);
+            return Err(self.fault(Status::new(
+                Code::ResourceExhausted,
+                format!("more than {size} of unfinished messages on one connection (connection.unfinished_size_bytes_max)"),
+            )));
+        }
         match self.walker.flags() & !self.flags {
             0 => Ok(()),
             // grpc doc/compression.md: without an encoding nothing can be compressed.

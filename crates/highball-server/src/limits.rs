@@ -30,7 +30,7 @@ const fn limit(
 }
 
 /// The table, without the values.
-const TABLE: [LimitInForce; 26] = [
+const TABLE: [LimitInForce; 27] = [
     limit(
         "message size, each way",
         "message_size_bytes_max",
@@ -104,6 +104,12 @@ const TABLE: [LimitInForce; 26] = [
         "connection.receive_buffer_size_bytes_max",
         "-",
         "the client waits for the window",
+    ),
+    limit(
+        "messages of a connection that are not whole yet",
+        "connection.unfinished_size_bytes_max",
+        "limit_hits_total{limit=\"unfinished_size\"}",
+        "RESOURCE_EXHAUSTED for the stream that goes beyond",
     ),
     limit(
         "reader that takes nothing",
@@ -187,6 +193,7 @@ impl Settings {
             size(connection.send_buffer_size_bytes_max),
             size(connection.buffered_size_bytes_max),
             size(connection.receive_buffer_size_bytes_max as usize),
+            size(connection.unfinished_size_bytes_max),
             format!("{:?}", connection.write_stall),
             format!("{:?}", connection.handshake_timeout),
             format!("{:?}", connection.preface_timeout),

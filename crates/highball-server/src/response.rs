@@ -53,6 +53,7 @@ pub(crate) fn normalise(
 }
 
 /// A response whose first frame is looked for. Written by hand, because the future of the walk holds it.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub(crate) enum Normalised {
     Refused(Option<Response<Body>>),
     Begun(Option<(Parts, Outbound)>),
@@ -67,7 +68,7 @@ impl Future for Normalised {
             Self::Begun(begun) => begun,
         };
         let first = begun.as_mut().map(|(_, body)| {
-            let must_wait = !body.status_in_head.is_empty();
+            let must_wait = body.status_in_head.is_some();
             (Pin::new(body).poll_frame(cx), must_wait)
         });
         if let Some((Poll::Pending, true)) = first {
@@ -110,24 +111,24 @@ fn may_merge(head: &HeaderMap, trailers: &HeaderMap) -> bool {
 }
 
 /// Moves the status out of a head, with what would contradict the body we send.
-fn take_status(headers: &mut HeaderMap, dialect: Option<Dialect>) -> HeaderMap {
+fn take_status(headers: &mut HeaderMap, dialect: Option<Dialect>) -> Option<Box<HeaderMap>> {
     headers.remove(CONTENT_LENGTH);
     if dialect.is_none() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     }
     let of_status = |name: &HeaderName| [&STATUS, &MESSAGE, &DETAILS].contains(&name);
     if !headers.keys().any(of_status) {
-        return HeaderMap::new();
+        return None;
     }
     let taken = [STATUS, MESSAGE, DETAILS].map(|name| headers.remove(&name).map(|value| (name, value)));
-    taken.into_iter().flatten().collect()
+    Some(Box::new(taken.into_iter().flatten().collect()))
 }
 
 /// The outbound body. Whatever happens, it ends with trailers that carry a status, and ends the record with the same.
 pub(crate) struct Outbound {
     inner: Option<Body>,
     /// What the service put into its head; stands when the body brings no trailers.
-    status_in_head: HeaderMap,
+    status_in_head: Option<Box<HeaderMap>>,
     record: Box<Record>,
     stop: Stop,
     /// How long the caller may leave a frame of ours untaken.
@@ -154,8 +155,8 @@ impl Outbound {
 
     /// Ends the stream with the service's own trailers.
     fn finish(&mut self, mut trailers: HeaderMap) -> Frame<Bytes> {
-        if !self.status_in_head.is_empty() && !trailers.contains_key(STATUS) {
-            trailers.extend(std::mem::take(&mut self.status_in_head));
+        if let Some(in_head) = self.status_in_head.take_if(|_| !trailers.contains_key(STATUS)) {
+            trailers.extend(*in_head);
         }
         let Some(status) = Status::from_headers(&trailers) else {
             self.misbehaved("the response ended without a status");

@@ -46,106 +46,114 @@ pub(crate) struct Host {
 ///
 /// Dropping the future means that the caller went away: the service's future is dropped with it and the RPC is recorded
 /// as CANCELLED.
-pub(crate) async fn handle(
+// Not an `async fn`: the future of one holds its arguments twice, and every RPC pays for its size.
+#[expect(clippy::manual_async_fn, reason = "see above")]
+pub(crate) fn handle(
     host: Arc<Host>,
     session: Arc<Session>,
     draining: Draining,
     request: Request<Body>,
-) -> Response<Body> {
-    // Recognise. What is not an RPC gets an HTTP answer and no record.
-    let (dialect, method) = match recognise(&request) {
-        Ok(recognised) => recognised,
-        Err(refusal) => return refusal.respond(request.method(), &host.telemetry),
-    };
-    let entry = host.methods.find(&method);
-    let builtin = entry.served_by != ServedBy::Hosted;
-    let probe = entry.served_by == ServedBy::Health && entry.kind == MethodKind::Unary;
+) -> impl Future<Output = Response<Body>> + Send {
+    async move {
+        // Recognise. What is not an RPC gets an HTTP answer and no record.
+        let (dialect, method) = match recognise(&request) {
+            Ok(recognised) => recognised,
+            Err(refusal) => return refusal.respond(request.method(), &host.telemetry),
+        };
+        let entry = host.methods.find(&method);
+        let builtin = entry.served_by != ServedBy::Hosted;
+        let probe = entry.served_by == ServedBy::Health && entry.kind == MethodKind::Unary;
 
-    // Start the record, with the deadline parsed, clamped or defaulted.
-    let started = Instant::now();
-    let timeout = parse_timeout(request.headers());
-    let deadline = timeout.as_ref().ok().and_then(|asked| entry.limits.deadline(started, *asked));
-    let connection = session.connection.clone();
-    let caller = connection.caller.clone();
-    let rpc = Rpc { method, kind: entry.kind, dialect, deadline, caller, started, connection };
-    let mut record = Record::start(rpc, &host.record(entry, request.headers(), builtin));
-    let mut stop = Stop::new(&record, draining.clone(), entry.limits.stream_idle);
-    if let Err(malformed) = timeout {
-        return record.refuse(Status::new(Code::Internal, malformed.to_string()));
-    }
-
-    // Admit. Probes must not fail because the server is busy.
-    if !probe {
-        match host.admission.admit(entry.lane) {
-            Ok(permit) => record.hold(permit),
-            Err(status) => return record.refuse(status),
+        // Start the record, with the deadline parsed, clamped or defaulted.
+        let started = Instant::now();
+        let timeout = parse_timeout(request.headers());
+        let deadline = timeout.as_ref().ok().and_then(|asked| entry.limits.deadline(started, *asked));
+        let connection = session.connection.clone();
+        let caller = connection.caller.clone();
+        let rpc = Rpc { method, kind: entry.kind, dialect, deadline, caller, started, connection };
+        let mut record = Record::start(rpc, &host.record(entry, request.headers(), builtin));
+        let mut stop = Stop::new(&record, draining.clone(), entry.limits.stream_idle);
+        if let Err(malformed) = timeout {
+            return record.refuse(Status::new(Code::Internal, malformed.to_string()));
         }
-    }
 
-    // Authenticate, authorise.
-    if let Some(guard) = &host.guard {
-        if let Some(failures) = &host.failures
-            && let Err(status) = failures.check(guard, &record.rpc, request.headers(), &session.shown)
+        // Admit. Probes must not fail because the server is busy.
+        if !probe {
+            match host.admission.admit(entry.lane) {
+                Ok(permit) => record.hold(permit),
+                Err(status) => return record.refuse(status),
+            }
+        }
+
+        // Authenticate, authorise.
+        if let Some(guard) = &host.guard {
+            if let Some(failures) = &host.failures
+                && let Err(status) = failures.check(guard, &record.rpc, request.headers(), &session.shown)
+            {
+                return record.refuse(status);
+            }
+            let caller = record.rpc.caller.clone();
+            let Rpc { method, started, .. } = &record.rpc;
+            let checked = guard.check_shown(method, request.headers(), caller, &session.shown, *started);
+            let checked = stop.guard(&record, pin!(Some(checked))).await;
+            match checked {
+                Ok(Ok(admitted)) => record.rpc.caller = admitted.caller,
+                Ok(Err(denial)) => {
+                    host.failures.iter().for_each(|failures| failures.count(&record.rpc, &denial));
+                    return record.deny(denial);
+                }
+                Err(status) => return record.refuse(status),
+            }
+        }
+
+        // Rate.
+        if let Some(rates) = host.rates.as_ref().filter(|_| !probe)
+            && let Err(status) = rates.take(&record.rpc)
         {
             return record.refuse(status);
         }
-        let caller = record.rpc.caller.clone();
-        let Rpc { method, started, .. } = &record.rpc;
-        let checked = guard.check_shown(method, request.headers(), caller, &session.shown, *started);
-        let checked = stop.guard(&record, pin!(Some(checked))).await;
-        match checked {
-            Ok(Ok(admitted)) => record.rpc.caller = admitted.caller,
-            Ok(Err(denial)) => {
-                host.failures.iter().for_each(|failures| failures.count(&record.rpc, &denial));
-                return record.deny(denial);
-            }
+
+        // Whatever the service calls finds the RPC by itself.
+        record.publish(request.headers());
+
+        // Limit the body.
+        let bounds = entry.limits.bounds();
+        let request = match limited(request, bounds, &draining, &host, &record) {
+            Ok(request) => request,
+            Err(status) => return limit::refused(record.refuse(status)),
+        };
+
+        // The service, until the deadline, with panics caught.
+        let answer = host.answer(entry.served_by, draining, request);
+        let answer = stop.guard(&record, pin!(Some(answer))).await;
+
+        // Normalise; the record travels in the body and ends with it.
+        let normalised = match answer {
+            Ok(answer) => response::normalise(answer, record, stop, host.settings.connection.write_stall),
             Err(status) => return record.refuse(status),
-        }
-    }
-
-    // Rate.
-    if let Some(rates) = host.rates.as_ref().filter(|_| !probe)
-        && let Err(status) = rates.take(&record.rpc)
-    {
-        return record.refuse(status);
-    }
-
-    // Whatever the service calls finds the RPC by itself.
-    record.publish(request.headers());
-
-    // Limit the body.
-    let bounds = entry.limits.bounds();
-    let request = match limited(request, bounds, &draining, &host, &record) {
-        Ok(request) => request,
-        Err(status) => return limit::refused(record.refuse(status)),
-    };
-
-    // The service, until the deadline, with panics caught.
-    let answer = host.answer(entry.served_by, draining, request);
-    let answer = stop.guard(&record, pin!(Some(answer))).await;
-
-    // Normalise; the record travels in the body and ends with it.
-    match answer {
-        Ok(answer) => response::normalise(answer, record, stop, host.settings.connection.write_stall).await,
-        Err(status) => record.refuse(status),
+        };
+        normalised.await
     }
 }
 
 impl Host {
-    async fn answer(
+    #[expect(clippy::manual_async_fn, reason = "as for `handle`")]
+    fn answer(
         &self,
         served_by: ServedBy,
         draining: Draining,
         request: Request<Body>,
-    ) -> Response<Body> {
-        match served_by {
-            ServedBy::Hosted => self.service.call(request).await,
-            ServedBy::Health => {
-                let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-                // Boxed, because every other RPC would carry it.
-                Box::pin(self.health.call(&method, draining, request)).await
+    ) -> impl Future<Output = Response<Body>> + Send {
+        async move {
+            match served_by {
+                ServedBy::Hosted => self.service.call(request).await,
+                ServedBy::Health => {
+                    let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+                    // Boxed, because every other RPC would carry it.
+                    Box::pin(self.health.call(&method, draining, request)).await
+                }
+                ServedBy::Reflection => reflection::call(self.methods.pool(), draining, request),
             }
-            ServedBy::Reflection => reflection::call(self.methods.pool(), draining, request),
         }
     }
 

@@ -22,8 +22,9 @@ pub(crate) struct Stop {
     deadline: Option<Deadline>,
     draining: Draining,
     received: Arc<Received>,
-    idle: Option<Idle>,
-    waiting: Option<Waiting>,
+    /// Boxed like what follows: most RPCs have neither.
+    idle: Option<Box<Idle>>,
+    waiting: Option<Box<Waiting>>,
     /// The service answered, and nobody has looked at the clock since.
     answered: bool,
 }
@@ -63,7 +64,7 @@ struct Waiting {
 impl Stop {
     /// `idle` is how long a stream may be silent.
     pub(crate) fn new(record: &Record, draining: Draining, idle: Option<Duration>) -> Self {
-        let idle = idle.map(|max| Idle { max, timer: None, seen: (0, 0), sent: 0 });
+        let idle = idle.map(|max| Box::new(Idle { max, timer: None, seen: (0, 0), sent: 0 }));
         Self {
             deadline: record.rpc.deadline,
             draining,
@@ -120,10 +121,10 @@ impl Stop {
         let (deadline, draining) = (self.deadline, &self.draining);
         let waiting = self.waiting.get_or_insert_with(|| {
             let draining = draining.clone();
-            Waiting {
+            Box::new(Waiting {
                 deadline: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.at()))),
                 forced: Box::pin(async move { draining.reached(Phase::Forced).await }),
-            }
+            })
         });
         if waiting.forced.as_mut().poll(cx).is_ready() {
             return Poll::Ready(cut());

@@ -1,5 +1,7 @@
 //! What happens to a channel and its calls.
 
+mod log;
+
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,7 +13,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use tracing::{debug, info, warn};
 
 use crate::metrics::Buckets;
 use crate::{Telemetry, names};
@@ -46,6 +47,23 @@ pub enum ChannelEvent<'a> {
         endpoint: &'a str,
         /// Whether the service config asked for it: then somebody expects it to work.
         configured: bool,
+    },
+    /// A stream of load reports out of band ended. UNIMPLEMENTED: the server has none, and is not asked again on this
+    /// connection.
+    LoadReportsEnded {
+        /// The channel.
+        target: &'a str,
+        /// Which server.
+        endpoint: &'a str,
+        /// How.
+        status: &'a Status,
+    },
+    /// A TLS handshake with a server is over (gRFC A118).
+    TlsHandshake {
+        /// The channel.
+        target: &'a str,
+        /// `SUCCESS`, or a reason of a closed set.
+        result: &'static str,
     },
     /// The target was resolved.
     Resolved {
@@ -83,6 +101,15 @@ pub enum ChannelEvent<'a> {
         target: &'a str,
         /// Why.
         error: &'a str,
+    },
+    /// The credentials of calls were renewed, or could not be.
+    CredentialsRenewed {
+        /// The channel.
+        target: &'a str,
+        /// Why they could not be.
+        error: Option<&'a str>,
+        /// Whether there are some to present.
+        usable: bool,
     },
     /// Outlier detection took an endpoint out of the choice, spared it, or put it back.
     Ejection {
@@ -174,6 +201,9 @@ pub(crate) struct Families {
     configs_refused: Family<TargetOnly, Counter>,
     credentials_failed: Family<TargetOnly, Counter>,
     tls_reloads: Family<TargetResult, Counter>,
+    tls_handshakes: Family<TargetResult, Counter>,
+    credentials_renewals: Family<TargetResult, Counter>,
+    load_report_ends: Family<TargetResult, Counter>,
 }
 
 impl Families {
@@ -189,6 +219,9 @@ impl Families {
             configs_refused: Family::default(),
             credentials_failed: Family::default(),
             tls_reloads: Family::default(),
+            tls_handshakes: Family::default(),
+            credentials_renewals: Family::default(),
+            load_report_ends: Family::default(),
         }
     }
 
@@ -202,6 +235,12 @@ impl Families {
         registry.register(names::CHANNEL_EJECTIONS, "Findings of outlier detection", self.ejections.clone());
         let reloads = self.tls_reloads.clone();
         registry.register(names::CHANNEL_TLS_RELOADS, "Reloads of TLS files that changed", reloads);
+        let handshakes = self.tls_handshakes.clone();
+        registry.register(names::CLIENT_TLS_HANDSHAKES, "TLS handshakes with servers", handshakes);
+        let renewals = self.credentials_renewals.clone();
+        registry.register(names::CHANNEL_CREDENTIALS_RENEWALS, "Renewals of credentials", renewals);
+        let ends = self.load_report_ends.clone();
+        registry.register(names::CHANNEL_LOAD_REPORT_ENDS, "Ends of load report streams", ends);
         let failed = self.credentials_failed.clone();
         registry.register(names::CHANNEL_CREDENTIALS_FAILED, "Calls without their credentials", failed);
         registry.register(
@@ -250,6 +289,15 @@ impl Families {
             ChannelEvent::HealthUnsupported { .. } => {}
             ChannelEvent::TlsReload { target, error } => {
                 self.tls_reloads.get_or_create(&with(target, result(*error))).inc();
+            }
+            ChannelEvent::LoadReportsEnded { target, status, .. } => {
+                self.load_report_ends.get_or_create(&with(target, status.code().name())).inc();
+            }
+            ChannelEvent::TlsHandshake { target, result } => {
+                self.tls_handshakes.get_or_create(&with(target, result)).inc();
+            }
+            ChannelEvent::CredentialsRenewed { target, error, .. } => {
+                self.credentials_renewals.get_or_create(&with(target, result(*error))).inc();
             }
             ChannelEvent::CredentialsFailed { target: name, .. } => {
                 self.credentials_failed.get_or_create(&target(name)).inc();
@@ -310,55 +358,6 @@ impl Retry {
     }
 }
 
-impl ChannelEvent<'_> {
-    fn log(&self) {
-        match self {
-            Self::Connect { target, endpoint, error: None } => info!(target, endpoint, "connected"),
-            Self::Connect { target, endpoint, error: Some(error) } => {
-                warn!(target, endpoint, error, "cannot connect");
-            }
-            Self::Disconnect { target, endpoint, why } => info!(target, endpoint, why, "disconnected"),
-            Self::HealthUnsupported { target, endpoint, configured: true } => {
-                warn!(
-                    target,
-                    endpoint, "the service config wants health checks, but the server has no health service"
-                );
-            }
-            Self::HealthUnsupported { target, endpoint, configured: false } => {
-                debug!(target, endpoint, "the server has no health service");
-            }
-            Self::Resolved { target, endpoints } => debug!(target, endpoints, "resolved"),
-            Self::ResolveFailed { target, error, endpoints } => {
-                warn!(target, error, endpoints, "cannot resolve the target; what was known stays");
-            }
-            Self::ConfigRefused { target, error } => {
-                warn!(target, error, "bad service config; the one before stays");
-            }
-            Self::TlsReload { target, error: None } => info!(target, "TLS files reloaded"),
-            Self::TlsReload { target, error: Some(error) } => {
-                warn!(target, error, "TLS files refused; the old ones stay in force");
-            }
-            Self::CredentialsFailed { target, error } => warn!(target, error, "no credentials for a call"),
-            Self::Ejection { target, endpoint, what, why } => {
-                warn!(target, endpoint, why, "outlier detection: {}", what.label());
-            }
-            Self::Retry { target, kind, status, wait } => {
-                debug!(target, kind = kind.label(), status = %status, wait_ms = wait.as_millis(), "another attempt");
-            }
-            Self::CallEnded { meter, status, duration, attempts } => {
-                debug!(
-                    target = meter.target,
-                    method = meter.method,
-                    status = %status,
-                    duration_us = duration.as_micros(),
-                    attempts,
-                    "call"
-                );
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,11 +381,13 @@ mod tests {
             error: Some("refused"),
         });
         telemetry.report_channel(&ChannelEvent::Resolved { target, endpoints: 3 });
+        telemetry.report_channel(&ChannelEvent::TlsHandshake { target, result: "SUCCESS" });
         let page = telemetry.render();
         for line in [
             "rpc_client_call_duration_seconds_count{rpc_system_name=\"grpc\",rpc_method=\"shop.v1.Orders/Get\",server_address=\"dns:///shop\",rpc_response_status_code=\"UNAVAILABLE\"} 1",
             "channel_connects_total{target=\"dns:///shop\",result=\"failure\"} 1",
             "channel_endpoints{target=\"dns:///shop\"} 3",
+            "grpc_client_tls_handshakes_total{target=\"dns:///shop\",result=\"SUCCESS\"} 1",
         ] {
             assert!(page.contains(line), "{line}\n{page}");
         }

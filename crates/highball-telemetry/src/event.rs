@@ -28,6 +28,8 @@ pub enum Limit {
     ConcurrentRpcs,
     /// `adaptive_concurrency`.
     AdaptiveConcurrency,
+    /// `connection.unfinished_size_bytes_max`.
+    UnfinishedSize,
     /// `rates`.
     Rate,
     /// `failed_tokens`.
@@ -51,6 +53,7 @@ impl Limit {
             Self::OutboundMessageSize => "outbound_message_size",
             Self::ConcurrentRpcs => "concurrent_rpcs",
             Self::AdaptiveConcurrency => "adaptive_concurrency",
+            Self::UnfinishedSize => "unfinished_size",
             Self::Rate => "rate",
             Self::FailedTokens => "failed_tokens",
             Self::Connections => "connections",

@@ -79,6 +79,12 @@ pub const CHANNEL_EJECTIONS: &str = "channel_ejections";
 pub const CHANNEL_TLS_RELOADS: &str = "channel_tls_reloads";
 /// Calls that failed because their credentials were not to be had: `channel_credentials_failed_total{target}`.
 pub const CHANNEL_CREDENTIALS_FAILED: &str = "channel_credentials_failed";
+/// Renewals of the credentials of calls: `channel_credentials_renewals_total{target,result}`.
+pub const CHANNEL_CREDENTIALS_RENEWALS: &str = "channel_credentials_renewals";
+/// Streams of load reports out of band that ended, by status: `channel_load_report_ends_total{target,result}`.
+pub const CHANNEL_LOAD_REPORT_ENDS: &str = "channel_load_report_ends";
+/// TLS handshakes of channels by target and result (gRFC A118): `grpc_client_tls_handshakes_total{target,result}`.
+pub const CLIENT_TLS_HANDSHAKES: &str = "grpc_client_tls_handshakes";
 /// Service configs that could not be read: `channel_configs_refused_total{target}`.
 pub const CHANNEL_CONFIGS_REFUSED: &str = "channel_configs_refused";
 

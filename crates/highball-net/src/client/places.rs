@@ -1,5 +1,6 @@
 //! How many streams there are, and may be.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -20,7 +21,7 @@ pub(super) struct Places {
     resetting: AtomicUsize,
     /// Nobody will write anything any more.
     gone: AtomicBool,
-    /// Callers in `room`: without any, giving back costs no lock.
+    /// Callers in `wait`: without any, giving back costs no lock.
     waiting: AtomicUsize,
     freed: Notify,
 }
@@ -51,13 +52,13 @@ impl Places {
     pub(super) fn set_limit(&self, limit: u32) {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(self.cap);
         self.limit.store(limit, Ordering::SeqCst);
-        self.tell();
+        self.freed.notify_waiters();
     }
 
     /// Hands out no more.
     pub(super) fn shut(&self) {
         self.shut.store(true, Ordering::SeqCst);
-        self.tell();
+        self.freed.notify_waiters();
     }
 
     pub(super) fn is_shut(&self) -> bool {
@@ -77,14 +78,20 @@ impl Places {
     pub(super) fn give_back(&self, count: usize) {
         if count > 0 {
             self.taken.fetch_sub(count, Ordering::SeqCst);
-            self.tell();
+            self.call_next();
         }
     }
 
-    fn tell(&self) {
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.freed.notify_waiters();
+    /// Wakes the first in the line, who wakes the next when more than one place is free: waking all would cost the more the
+    /// longer the line is.
+    fn call_next(&self) {
+        if self.has_line() && self.is_free(self.in_flight()) {
+            self.freed.notify_one();
         }
+    }
+
+    fn has_line(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     /// Places whose resets were handed to h2 before this call: they are free once h2 has written what it has.
@@ -99,28 +106,35 @@ impl Places {
         self.give_back(self.take_resetting());
     }
 
-    pub(super) async fn room(&self) {
-        // Made before looking: it hears whatever happens from here on.
-        let freed = self.freed.notified();
-        let _waiting = Waiting::new(&self.waiting);
-        if !self.is_shut() && !self.is_free(self.in_flight()) {
+    /// Takes a place as soon as it is this caller's turn; whether there was one.
+    async fn wait(&self) -> bool {
+        // Whoever comes while others wait has no turn before them.
+        let mut has_turn = self.waiting.fetch_add(1, Ordering::SeqCst) == 0;
+        let _waiting = Waiting(self);
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            // In line before looking: it hears whatever happens from here on.
+            freed.as_mut().enable();
+            if self.is_shut() {
+                return false;
+            }
+            if has_turn && self.take() {
+                return true;
+            }
             freed.await;
+            has_turn = true;
         }
     }
 }
 
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(count)
-    }
-}
+/// A caller in the line.
+struct Waiting<'a>(&'a Places);
 
 impl Drop for Waiting<'_> {
+    /// It may have been woken and not have needed its turn, or not the only free place.
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.0.call_next();
     }
 }
 
@@ -136,8 +150,18 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// A place that is free and that nobody waits for.
     pub(super) fn reserve(shared: &Arc<Shared>) -> Option<Self> {
-        shared.places.take().then(|| Self { shared: shared.clone(), silent: true })
+        (!shared.places.has_line() && shared.places.take()).then(|| Self::new(shared))
+    }
+
+    /// The next place, after those who came before; `None` when there will be none any more.
+    pub(super) async fn wait(shared: &Arc<Shared>) -> Option<Self> {
+        shared.places.wait().await.then(|| Self::new(shared))
+    }
+
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: shared.clone(), silent: true }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {

@@ -1,3 +1,5 @@
+//! The sentinel, frame by frame.
+
 use super::super::control::QUESTION;
 use super::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -53,7 +53,7 @@ async fn a_goaway_refuses_the_streams_above_its_last_and_lets_the_others_finish(
     let leaving = soon(client.leaving()).await;
     assert_eq!(leaving, Leaving::GoAway { code: 0, debug: "max_age".into() });
     assert!(client.reserve().is_none());
-    soon(client.room()).await;
+    assert!(soon(client.slot()).await.is_none());
 
     raw.say(&response_head(1, true)).await;
     let response = soon(first).await.expect("no panic").expect("a response");

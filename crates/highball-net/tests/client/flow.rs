@@ -47,14 +47,11 @@ async fn a_small_request_leaves_in_one_write() {
     let (_tasks, client, mut raw) = Raw::serve(&Settings::default(), &[]).await;
     // Until the client has said all it has to say about the beginning.
     while raw.find(frames::SETTINGS).await.flags == 0 {}
-    let (seen, _response) = tokio::join!(raw.next(), async {
-        let slot = client.reserve().expect("a place");
-        let mut sending = Box::pin(slot.send(whole("hello")));
-        let once = futures_util::future::poll_immediate(&mut sending).await;
-        assert!(once.is_none());
-        // Not polled again: the driver has all it needs.
-        sending
-    });
+    let slot = client.reserve().expect("a place");
+    let mut sending = Box::pin(slot.send(whole("hello")));
+    assert!(futures_util::future::poll_immediate(&mut sending).await.is_none());
+    // Not polled again: the driver has all it needs.
+    let seen = soon(raw.next()).await;
     assert_eq!(seen.expect("a frame").kind, frames::HEADERS);
     let body = soon(raw.next()).await.expect("a frame");
     assert_eq!((body.kind, body.flags, body.payload.as_ref()), (frames::DATA, 1, b"hello".as_slice()));

@@ -53,12 +53,7 @@ async fn serve((request, mut respond): Arrived) {
 
 /// One stream; a failure is told by its kind.
 async fn run(client: highball_net::client::Connection, plan: Plan) -> Result<Bytes, SendErrorKind> {
-    let slot = loop {
-        if let Some(slot) = client.reserve() {
-            break slot;
-        }
-        client.room().await;
-    };
+    let slot = client.slot().await.expect("nobody closes it");
     let (mut sender, mut request) = streaming();
     if !plan.streams {
         request = whole(vec![1; plan.size]);

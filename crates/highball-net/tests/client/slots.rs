@@ -1,6 +1,8 @@
 //! Places: never more streams than the peer allows, and every one is given back.
 
-use highball_net::client::{Connection, SendErrorKind, Settings};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use highball_net::client::{Connection, SendErrorKind, Settings, Slot};
 use http_body_util::BodyExt as _;
 
 use crate::world::*;
@@ -39,18 +41,59 @@ async fn who_waits_for_room_hears_of_a_free_place_and_of_a_higher_limit() {
     let one = client.reserve().expect("a place");
     let waiting = tokio::spawn({
         let client = client.clone();
-        async move {
-            client.room().await;
-            client.reserve()
-        }
+        async move { client.slot().await }
     });
     tokio::task::yield_now().await;
     drop(one);
     let two = soon(waiting).await.expect("no panic").expect("a place");
     raw.say(&settings_frame(&[(MAX_CONCURRENT_STREAMS, 2)])).await;
-    soon(client.room()).await;
-    assert!(client.reserve().is_some());
+    let _three = soon(client.slot()).await.expect("a place");
     drop(two);
+}
+
+#[tokio::test]
+async fn places_go_to_those_who_wait_in_their_order_and_to_nobody_else() {
+    let (_tasks, client, _raw) = limited(1).await;
+    let taken = client.reserve().expect("a place");
+    let mut line: Vec<_> = (0..3).map(|_| in_line(&client)).collect();
+    assert!(line.iter_mut().all(|turn| turn.as_mut().now_or_never().is_none()));
+    drop(taken);
+    assert!(client.reserve().is_none(), "others wait");
+    for turn in 1..3 {
+        assert!(line.get_mut(turn).expect("three").as_mut().now_or_never().is_none(), "not before the first");
+    }
+    let first = line.remove(0).now_or_never().flatten().expect("its turn");
+    // The next gives up; its turn goes to the one after it.
+    drop(first);
+    drop(line.remove(0));
+    let last = soon(line.remove(0)).await.expect("its turn");
+    drop(last);
+    assert!(client.reserve().is_some(), "nobody waits any more");
+}
+
+#[tokio::test]
+async fn several_places_at_once_go_to_as_many_who_wait() {
+    let (_tasks, client, mut raw) = limited(1).await;
+    let _taken = client.reserve().expect("a place");
+    let mut line: Vec<_> = (0..4).map(|_| in_line(&client)).collect();
+    assert!(line.iter_mut().all(|turn| turn.as_mut().now_or_never().is_none()));
+    raw.say(&settings_frame(&[(MAX_CONCURRENT_STREAMS, 4)])).await;
+    let served = soon(futures_util::future::select_all(line)).await;
+    let mut slots = vec![served.0.expect("a place")];
+    let mut line = served.2;
+    for _ in 0..2 {
+        let (slot, _, rest) = soon(futures_util::future::select_all(line)).await;
+        slots.push(slot.expect("a place"));
+        line = rest;
+    }
+    assert!(line.remove(0).now_or_never().is_none(), "four in all");
+    client.close();
+    assert!(soon(client.slot()).await.is_none());
+}
+
+fn in_line(client: &Connection) -> BoxFuture<'static, Option<Slot>> {
+    let client = client.clone();
+    Box::pin(async move { client.slot().await })
 }
 
 #[tokio::test]
@@ -70,8 +113,7 @@ async fn a_lower_limit_stops_new_streams_until_enough_have_ended() {
     assert!(client.reserve().is_none(), "one still runs");
     raw.say(&response_head(3, true)).await;
     soon(running.next().expect("two")).await.expect("no panic").expect("a response");
-    soon(client.room()).await;
-    let slot = client.reserve().expect("a place");
+    let slot = soon(client.slot()).await.expect("a place");
     let third = tokio::spawn(slot.send(empty()));
     assert_eq!(raw.find(frames::HEADERS).await.stream, 5);
     raw.say(&response_head(5, true)).await;
@@ -87,8 +129,7 @@ async fn a_dropped_call_is_a_cancel_and_its_place_is_free_once_that_is_written()
     calling.abort();
     let reset = raw.find(frames::RST_STREAM).await;
     assert_eq!((reset.stream, reset.payload.as_ref()), (1, 8_u32.to_be_bytes().as_slice()));
-    soon(client.room()).await;
-    let next = tokio::spawn(client.reserve().expect("a place").send(empty()));
+    let next = tokio::spawn(soon(client.slot()).await.expect("a place").send(empty()));
     assert_eq!(raw.find(frames::HEADERS).await.stream, 3);
     next.abort();
     all_free(&client).await;

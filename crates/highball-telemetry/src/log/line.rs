@@ -20,11 +20,17 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = Line::new();
-        line.begin(event.metadata().level().as_str());
+        line.begin(event.metadata().level().as_str(), now());
         event.record(&mut line);
         line.end(event.metadata().target());
         out.write_str(&String::from_utf8_lossy(line.bytes()))
     }
+}
+
+/// A line says when it was written; nothing is decided by it.
+#[expect(clippy::disallowed_methods, reason = "see above")]
+pub(super) fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 /// A line being written. Every RPC pays for one, which is why this is written by hand.
@@ -44,13 +50,9 @@ impl Line {
         &self.0
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a line says when it was written; nothing is decided by it"
-    )]
-    pub(super) fn begin(&mut self, level: &'static str) {
+    pub(super) fn begin(&mut self, level: &'static str, at: SystemTime) {
         self.raw("{\"timestamp\":\"");
-        self.timestamp(SystemTime::now());
+        self.timestamp(at);
         self.raw("\",\"level\":\"");
         self.raw(level);
         self.raw("\"");
@@ -150,15 +152,15 @@ impl Line {
         }
     }
 
-    /// The last `width` digits, at most 20.
+    /// The last `width` digits.
     pub(super) fn digits(&mut self, mut value: u64, width: usize) {
-        let mut digits = [b'0'; 20];
-        let (_, digits) = digits.split_at_mut(20_usize.saturating_sub(width));
+        let start = self.0.len();
+        self.0.resize(start + width, b'0');
+        let (_, digits) = self.0.split_at_mut(start);
         for digit in digits.iter_mut().rev() {
             *digit = b'0' + (value % 10) as u8;
             value /= 10;
         }
-        self.0.extend_from_slice(digits);
     }
 }
 

@@ -1,11 +1,12 @@
 //! The line of an RPC: the keys and the order that `tracing` would give it, without the way through it.
 
 use std::cell::RefCell;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use highball_core::{Caller, Connection};
+use tokio::time::Instant;
 
-use super::line::Line;
+use super::line::{Line, now};
 use super::queue::Queue;
 use crate::RpcEnd;
 use crate::event::{cut, rpc_target};
@@ -19,11 +20,32 @@ struct Scratch {
     /// The line being written; it keeps its memory.
     line: Line,
     peers: Peers,
+    clocks: Clocks,
 }
 
 impl Scratch {
     const fn new() -> Self {
-        Self { line: Line::new(), peers: Peers([const { (0, String::new()) }; PEERS]) }
+        Self { line: Line::new(), peers: Peers([const { (0, String::new()) }; PEERS]), clocks: Clocks(None) }
+    }
+}
+
+/// The two clocks, read at the same moment: the end of an RPC was read from one of them, its line tells the other.
+struct Clocks(Option<(Instant, SystemTime)>);
+
+/// How long they are taken to run alike.
+const ALIKE: Duration = Duration::from_millis(100);
+
+impl Clocks {
+    /// The wall clock at a moment just past.
+    fn wall(&mut self, at: Instant) -> SystemTime {
+        if let Some((instant, wall)) = self.0
+            && let Some(since) = at.checked_duration_since(instant).filter(|since| *since < ALIKE)
+        {
+            return wall + since;
+        }
+        let wall = now();
+        self.0 = Some((at, wall));
+        wall
     }
 }
 
@@ -49,17 +71,17 @@ pub(super) fn write(queue: &Queue, level: &'static str, end: &RpcEnd<'_>) {
     // Fails only while the thread ends; what it still reports is not lost for the metrics.
     SCRATCH
         .try_with(|scratch| {
-            let Scratch { line, peers } = &mut *scratch.borrow_mut();
+            let Scratch { line, peers, clocks } = &mut *scratch.borrow_mut();
             line.clear();
-            format(line, peers, level, end);
+            line.begin(level, clocks.wall(end.rpc.started + end.duration));
+            format(line, peers, end);
             queue.push(line.bytes());
         })
         .ok();
 }
 
-fn format(line: &mut Line, peers: &mut Peers, level: &'static str, end: &RpcEnd<'_>) {
+fn format(line: &mut Line, peers: &mut Peers, end: &RpcEnd<'_>) {
     let rpc = end.rpc;
-    line.begin(level);
     line.raw(",\"message\":\"rpc\",\"method\":");
     line.text(cut(rpc.method.full_name()));
     line.raw(",\"code\":\"");
@@ -135,7 +157,6 @@ mod tests {
     use highball_core::{Code, Deadline, DeadlineOrigin, Dialect, Method, MethodKind, Rpc, Status};
     use std::io;
     use std::sync::{Arc, Mutex};
-    use tokio::time::Instant;
 
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
@@ -185,8 +206,9 @@ mod tests {
                 trace: None,
                 quiet,
             };
-            let Scratch { mut line, mut peers } = Scratch::new();
-            format(&mut line, &mut peers, if quiet { "DEBUG" } else { "INFO" }, &end);
+            let Scratch { mut line, mut peers, mut clocks } = Scratch::new();
+            line.begin(if quiet { "DEBUG" } else { "INFO" }, clocks.wall(started));
+            format(&mut line, &mut peers, &end);
             let written = Written::default();
             let out = written.clone();
             let subscriber = tracing_subscriber::fmt()
