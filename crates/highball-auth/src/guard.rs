@@ -90,15 +90,15 @@ impl Guard {
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub async fn check_shown(
+    pub fn check_shown(
         &self,
         method: &Method,
         headers: &HeaderMap,
         transport: Caller,
         shown: &Shown,
         now: Instant,
-    ) -> Result<Admitted, Denial> {
-        self.decide(method, headers, transport, Some((shown, now))).await
+    ) -> impl Future<Output = Result<Admitted, Denial>> + Send {
+        self.decide(method, headers, transport, Some((shown, now)))
     }
 
     /// Whether [`check_shown`](Self::check_shown) would have to verify a token: there is one, and it is not remembered as

@@ -2,7 +2,8 @@
 //!
 //! This room verifies bearer tokens ([`token`]), knows who calls ([`Authenticator`]) and decides what they may call
 //! ([`policy`]). [`Guard`] is the two steps as one. What the connection proved (a client certificate, a Unix user) comes
-//! from the listener, in a [`Caller`](highball_core::Caller); the token is added here.
+//! from the listener, in a [`Caller`](highball_core::Caller); the token is added here. [`credentials`] are the other side: what
+//! a channel presents with its calls.
 //!
 //! ```text
 //!   headers ── Authenticator::authenticate ──> Caller ── Policy::authorise ──> the name of the rule that allowed it
@@ -12,7 +13,7 @@
 //!
 //! It opens no socket: keys at a URL come through [`highball_net::fetch`], and [`token::JwksSource`] is where another fetcher
 //! plugs in. It logs and counts nothing: a [`Denial`] carries the reason, [`Verifier::watch_keys`] tells what happens to the
-//! keys, and the reports hold the counts.
+//! keys, [`Credentials::watch`](credentials::Credentials::watch) what happens to credentials, and the reports hold the counts.
 //!
 //! ```
 //! use highball_auth::{Authenticator, Guard, policy};

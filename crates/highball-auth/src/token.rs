@@ -32,6 +32,7 @@ pub use algorithm::Algorithm;
 pub use cache::CacheReport;
 pub use generate::{GeneratedKey, generate};
 pub use key::KeyError;
+pub(crate) use key::read_bounded;
 pub use keys::{KeysEvent, KeysReport};
 pub use mint::{Claims, Signer};
 pub use settings::{JwksSettings, JwksUrl, KeySource, Settings};

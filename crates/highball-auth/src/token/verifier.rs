@@ -118,7 +118,8 @@ impl Verifier {
         if let Some(known) = generation.and_then(|generation| shown.recall(token, generation, now)) {
             return Ok(known);
         }
-        let known = self.known(token).await?;
+        // Boxed, so that the future every RPC carries stays small.
+        let known = Box::pin(self.known(token)).await?;
         shown.keep(token, &known.token, known.generation, now, known.expires.saturating_sub(self.now()));
         Ok(known.token)
     }

@@ -107,7 +107,7 @@ async fn a_token_that_is_shown_again_is_known_until_it_ends_or_its_key_goes() {
     let other = signer(Algorithm::EdDsa).sign(&claims()).unwrap();
     assert!(show(&other).await.is_ok() && show(&token).await.is_ok());
     assert_eq!(looked_up(), 3);
-    assert!(show(&token[..token.len() - 1]).await.is_err());
+    assert!(show(token.split_at(token.len() - 1).0).await.is_err());
     // Half a second before its end it is known for half a second.
     tokio::time::advance(Duration::from_secs(2)).await;
     clock.set(NOW + 3_600 - 1);
