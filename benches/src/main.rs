@@ -2,7 +2,7 @@
 //!
 //! Each variant serves the same unary method from a process of its own, on one current-thread runtime, with the allocator
 //! that the reference service ships with. Every request has a deadline and a bearer token; the bare service gets the same
-//! bytes and looks at neither. The variants are driven in turn, round after round and each time in another order, so that
+//! bytes, and looks at the deadline only. The variants are driven in turn, round after round and each time in another order, so that
 //! whatever else the machine does falls on all of them, and compared round by round. CPU time comes from the scheduler
 //! (`/proc`, Linux only) and includes every thread of the server: the one that writes the log, too. Nothing here is a
 //! test: the numbers are for people.

@@ -7,8 +7,23 @@
 )]
 
 mod calls;
+mod connections;
+mod credentials;
+mod deadlines;
+mod goaway;
+mod health;
+mod hedges;
+mod hostile;
+mod lifetime;
+mod limits;
+mod outlier;
+mod peer;
+mod reports;
+mod resolving;
 mod retries;
 mod scripted;
+mod stress;
+mod tls;
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The rules of gRFC A6, one by one, against a server that follows a script.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use highball::Code;
 

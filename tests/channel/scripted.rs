@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -138,17 +140,21 @@ async fn play(act: Act, mut respond: SendResponse<Bytes>, mut body: h2::RecvStre
     }
 }
 
-fn head() -> Response<()> {
+pub(crate) fn head() -> Response<()> {
     Response::builder().header("content-type", "application/grpc").body(()).unwrap()
 }
 
-fn status(code: Code) -> HeaderMap {
+pub(crate) fn status(code: Code) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from(code as u16));
     trailers
 }
 
-fn fail(mut respond: SendResponse<Bytes>, code: Code, header: Option<(&'static str, &'static str)>) {
+pub(crate) fn fail(
+    mut respond: SendResponse<Bytes>,
+    code: Code,
+    header: Option<(&'static str, &'static str)>,
+) {
     let mut response = head();
     response.headers_mut().extend(status(code));
     if let Some((name, value)) = header {

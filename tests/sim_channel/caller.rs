@@ -43,12 +43,12 @@ pub(crate) async fn run(channel: &Channel, call: Call, ledger: &Arc<Ledger>) -> 
     let ended = match &outcome {
         None => {
             ledger.note(format_args!("{name} {id} was dropped"));
-            Ended { id, channel, began, took, code: None, host: None }
+            Ended { id, channel, began, code: None, host: None }
         }
         Some((status, bytes)) => {
             ledger.note(format_args!("{name} {id} ended after {took:?}: {status}"));
             let host = (status.code() == Code::Ok).then(|| check(method, &call, bytes, ledger)).flatten();
-            Ended { id, channel, began, took, code: Some(status.code()), host }
+            Ended { id, channel, began, code: Some(status.code()), host }
         }
     };
     ledger.ended(ended.clone());

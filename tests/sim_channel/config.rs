@@ -93,7 +93,7 @@ pub(crate) struct Config {
 
 pub(crate) const ROUND_ROBIN: &str = r#"{"round_robin":{}}"#;
 pub(crate) const PEAK_EWMA: &str = r#"{"peak_ewma":{"decay":"2s"}}"#;
-const PICK_FIRST: &str = r#"{"pick_first":{"shuffleAddressList":true}}"#;
+pub(crate) const PICK_FIRST: &str = r#"{"pick_first":{"shuffleAddressList":true}}"#;
 const POLICIES: [&str; 8] = [
     ROUND_ROBIN,
     r#"{"round_robin":{"slowStartConfig":{"slowStartWindow":"1s"}}}"#,
@@ -126,7 +126,7 @@ impl Config {
             ejection_percent_max: random.choose(&[10, 34, 50, 75, 100]),
             consecutive_failures: random.of(2..6) as u32,
             ejection: random.millis(500..2000),
-            throttle: (random.of(2..40) as u32, random.choose(&[0.1, 0.5, 1.0])),
+            throttle: (random.of(1..20) as u32, random.choose(&[0.1, 0.5, 1.0])),
             health: random.choose(&[None, Some(""), Some("shop.v1.Shop")]),
             repeats: std::array::from_fn(|_| Repeat::draw(random)),
         }

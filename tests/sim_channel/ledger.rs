@@ -33,7 +33,6 @@ pub(crate) struct Ended {
     pub(crate) channel: usize,
     /// When it began.
     pub(crate) began: Duration,
-    pub(crate) took: Duration,
     /// `None` for a call that its caller dropped.
     pub(crate) code: Option<Code>,
     /// The server that answered OK.
@@ -108,19 +107,19 @@ impl Ledger {
 }
 
 /// Lines of the log that are shown with a violation.
-const TAIL: usize = 60;
+const TAIL: usize = 80;
 
 impl Book {
-    /// Panics with the end of the log when a checker found something.
+    /// Panics with what led to it when a checker found something.
     pub(crate) fn expect_clean(&self, what: &str) {
-        if !self.violations.is_empty() {
-            let tail = &self.log[self.log.len().saturating_sub(TAIL)..];
-            panic!("{what}:\n{}\n\nthe log ends with\n{}", self.violations.join("\n"), tail.join("\n"));
-        }
+        let Some(first) = self.violations.first() else { return };
+        let end = self.log.iter().position(|line| line == first).map_or(self.log.len(), |at| at + 1);
+        let tail = self.log[end.saturating_sub(TAIL)..end].join("\n");
+        panic!("{what}:\n{}\n\nthe log up to the first:\n{tail}", self.violations.join("\n"));
     }
 
-    /// Calls with this outcome.
-    pub(crate) fn count(&self, code: Code) -> usize {
-        self.ended.iter().filter(|ended| ended.code == Some(code)).count()
+    /// Calls that did not end OK.
+    pub(crate) fn failed_at_all(&self) -> usize {
+        self.ended.iter().filter(|ended| ended.code != Some(Code::Ok)).count()
     }
 }

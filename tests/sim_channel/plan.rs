@@ -23,6 +23,11 @@ pub(crate) struct Plan {
     pub(crate) age_max: Duration,
     /// Streams a server takes on one connection.
     pub(crate) streams_max: u32,
+    /// Of each channel.
+    pub(crate) idle_timeout: Duration,
+    pub(crate) endpoint_calls_max: usize,
+    pub(crate) waiting_calls_max: usize,
+    pub(crate) connections_max: usize,
     /// In the order in which they happen.
     pub(crate) faults: Vec<(Duration, Fault)>,
     pub(crate) calls: Vec<Call>,
@@ -92,6 +97,10 @@ impl Plan {
             latency_max: Duration::from_millis(10),
             age_max: Duration::from_secs(1800),
             streams_max: 1000,
+            idle_timeout: Duration::from_secs(1800),
+            endpoint_calls_max: 1024,
+            waiting_calls_max: 10_000,
+            connections_max: 1,
             faults: Vec::new(),
             calls: Vec::new(),
             healed: TURMOIL,
@@ -106,13 +115,26 @@ impl Plan {
         plan.channels = random.of(1..3) as usize;
         plan.latency_max = random.millis(2..40);
         if random.percent(30) {
-            plan.age_max = random.millis(1000..4000);
+            plan.age_max = random.millis(1200..4000);
         }
         if random.percent(20) {
             plan.streams_max = random.of(1..5) as u32;
         }
         if random.percent(30) {
             plan.named = subset(&random, hosts);
+        }
+        if random.percent(20) {
+            plan.idle_timeout = random.millis(200..1500);
+        }
+        // Enough for the hedges of one call.
+        if random.percent(20) {
+            plan.endpoint_calls_max = random.of(5..8) as usize;
+        }
+        if random.percent(20) {
+            plan.waiting_calls_max = random.of(5..8) as usize;
+        }
+        if random.percent(30) {
+            plan.connections_max = random.of(2..4) as usize;
         }
         for _ in 0..random.of(1..5) {
             let host = random.of(0..hosts as u64) as usize;
@@ -122,8 +144,15 @@ impl Plan {
         }
         plan.faults.sort_by_key(|(at, _)| *at);
         let load = random.fork();
-        plan.calls = (0..load.of(20..50)).map(|id| plan.draw_call(&load, id)).collect();
+        plan.calls = (0..load.of(20..80)).map(|id| plan.draw_call(&load, id)).collect();
         plan
+    }
+
+    /// The same, with all calls on one channel.
+    pub(crate) fn with_one_channel(mut self) -> Self {
+        self.channels = 1;
+        self.calls.iter_mut().for_each(|call| call.channel = 0);
+        self
     }
 
     fn draw_fault(&mut self, random: &Random, host: usize, from: Duration, until: Duration) {
@@ -135,7 +164,15 @@ impl Plan {
             }
             3 => (Fault::Crash(host), Fault::Bounce(host)),
             4 => (Fault::Restart(host, random.millis(0..600)), Fault::Mood(host, Mood::Well)),
-            5 | 6 => (Fault::Mood(host, mood(random)), Fault::Mood(host, Mood::Well)),
+            5 | 6 => {
+                // Trouble is seldom alone.
+                let mood = mood(random);
+                for other in subset(random, self.hosts) {
+                    self.faults.push((from, Fault::Mood(other, mood)));
+                    self.faults.push((until, Fault::Mood(other, Mood::Well)));
+                }
+                (Fault::Mood(host, mood), Fault::Mood(host, Mood::Well))
+            }
             7 => {
                 let mut at = from;
                 let mut up = false;
@@ -153,14 +190,22 @@ impl Plan {
     }
 
     fn draw_call(&self, random: &Random, id: u64) -> Call {
+        // Every other call is under way when something happens.
+        let (fault, _) = &self.faults[random.of(0..self.faults.len() as u64) as usize];
+        let at = if random.percent(50) {
+            fault.saturating_sub(random.millis(0..80))
+        } else {
+            random.millis(0..TURMOIL.as_millis() as u64)
+        };
         Call {
             id,
-            at: random.millis(0..TURMOIL.as_millis() as u64),
+            at,
             channel: random.of(0..self.channels as u64) as usize,
             method: random.choose(&Method::ALL),
             deadline: random.percent(75).then(|| random.millis(20..3000)),
             wait_for_ready: random.percent(40),
             dropped_after: random.percent(10).then(|| random.millis(0..500)),
+            // Some are too large to be kept for another attempt.
             message_bytes: if random.percent(10) { 100 << 10 } else { random.of(0..4000) as usize },
         }
     }

@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::world;
 
 /// Each scenario is run with these, because one world proves little.
-const SEEDS: Range<u64> = 1..6;
+const SEEDS: Range<u64> = 1..4;
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)

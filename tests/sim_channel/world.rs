@@ -1,7 +1,8 @@
 //! One simulated world, from a plan to what it leaves behind.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::io::Write as _;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use highball_testkit::sim::{Names, Random};
@@ -24,8 +25,33 @@ pub(crate) struct World {
     pub(crate) hosts: Vec<Arc<Host>>,
 }
 
+/// A world that takes longer than this on the clock on the wall is stuck in a loop that never waits.
+const STUCK: Duration = Duration::from_secs(300);
+
 /// Runs a plan to its end.
 pub(crate) fn run(plan: Plan) -> Book {
+    let (over, waiting) = mpsc::sync_channel::<()>(1);
+    std::thread::scope(|scope| {
+        let seed = plan.seed;
+        scope.spawn(move || {
+            if waiting.recv_timeout(STUCK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                stuck(seed);
+            }
+        });
+        let book = watched(plan);
+        drop(over);
+        book
+    })
+}
+
+/// Nothing else could end such a world.
+fn stuck(seed: u64) -> ! {
+    // Not what is captured of a test, which nobody would see.
+    writeln!(std::io::stderr(), "seed {seed} has been running for {STUCK:?}").ok();
+    std::process::abort()
+}
+
+fn watched(plan: Plan) -> Book {
     let mut sim = turmoil::Builder::new()
         .rng_seed(plan.seed)
         .tick_duration(TICK)

@@ -24,11 +24,12 @@ use crate::replay::Replay;
 pub(crate) struct Leg {
     active: Option<Active>,
     deadline: Option<Deadline>,
+    request: Replay,
 }
 
 impl Leg {
-    pub(crate) fn new(active: Active, deadline: Option<Deadline>) -> Self {
-        Self { active: Some(active), deadline }
+    pub(crate) fn new(active: Active, deadline: Option<Deadline>, request: Replay) -> Self {
+        Self { active: Some(active), deadline, request }
     }
 
     /// The first message is here.
@@ -52,7 +53,8 @@ impl Leg {
 impl Drop for Leg {
     /// Dropped before its end: the time was up, another attempt won, or the application went away.
     fn drop(&mut self) {
-        let late = self.deadline.is_some_and(|deadline| deadline.has_passed());
+        let late =
+            self.deadline.is_some_and(|deadline| deadline.has_passed()) && !self.request.is_unfinished();
         let code = if late { Code::DeadlineExceeded } else { Code::Cancelled };
         self.end(&Status::new(code, ""), None);
     }
@@ -67,16 +69,22 @@ pub(crate) fn deliver(
     request: Replay,
     size_bytes_max: usize,
 ) -> Response<Body> {
-    let (head, body) = response.into_parts();
+    let (mut head, body) = response.into_parts();
+    let early = Status::from_headers(&head.headers);
     if body.is_end_stream() {
-        let status = Status::from_headers(&head.headers).unwrap_or_else(unfinished);
+        let status = early.clone().unwrap_or_else(unfinished);
         leg.end(&status, Some(&head.headers));
         record.end(&status);
-        return Response::from_parts(head, body);
+        return if early.is_some() { Response::from_parts(head, body) } else { status.into_response() };
+    }
+    if early.is_some() {
+        // It is not over yet, and whoever reads this would take it for that.
+        remove_status(&mut head.headers);
     }
     let deadline = record.deadline();
     let answer = Answer {
         body: Some(body),
+        early,
         envelopes: Envelopes::new(size_bytes_max),
         deadline,
         timer: None,
@@ -88,6 +96,12 @@ pub(crate) fn deliver(
     Response::from_parts(head, Body::new(answer))
 }
 
+fn remove_status(headers: &mut HeaderMap) {
+    for name in ["grpc-status", "grpc-message", "grpc-status-details-bin"] {
+        headers.remove(name);
+    }
+}
+
 fn unfinished() -> Status {
     Status::new(Code::Unknown, "the server ended the stream without a status")
 }
@@ -95,6 +109,8 @@ fn unfinished() -> Status {
 /// The body of a response. Ends with a status, whatever happens.
 struct Answer {
     body: Option<Body>,
+    /// A status that came with the head, although the stream went on: counts if there is no other.
+    early: Option<Status>,
     envelopes: Envelopes,
     deadline: Option<Deadline>,
     /// Set up once the body had to wait.
@@ -125,8 +141,17 @@ impl Answer {
                 Err(frame) => self.trailers(frame.into_trailers().unwrap_or_default()),
             },
             // A request that is at fault is why the stream broke.
-            Some(Err(error)) => self.cut(&self.request.fault().unwrap_or_else(|| broken(&error))),
-            None => self.cut(&unfinished()),
+            Some(Err(error)) => match self.request.fault() {
+                Some(fault) => {
+                    self.leg.end(&Status::new(Code::Cancelled, ""), None);
+                    self.cut(&fault)
+                }
+                None => self.cut(&broken(&error)),
+            },
+            None => {
+                let status = self.early.take().unwrap_or_else(unfinished);
+                self.cut(&status)
+            }
         }
     }
 
@@ -140,6 +165,8 @@ impl Answer {
             Ok(()) => Some(Ok(Frame::data(data))),
             Err(oversized) => {
                 let sentence = format!("the response has {oversized} (response_size_bytes_max)");
+                // Our own limit: nothing speaks against the backend.
+                self.leg.end(&Status::new(Code::Cancelled, ""), None);
                 self.cut(&Status::new(Code::ResourceExhausted, sentence))
             }
         }

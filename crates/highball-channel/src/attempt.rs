@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use highball_core::deadline::{TIMEOUT_HEADER, encode_timeout};
 use highball_core::{Body, Code, Status};
 use highball_net::client::{SendError, SendErrorKind, Slot};
@@ -18,7 +19,7 @@ use crate::balancer::load::Active;
 use crate::balancer::{Ask, Pick};
 use crate::call::Call;
 use crate::picture::Picture;
-use crate::replay::Cursor;
+use crate::replay::{Cursor, Replay};
 
 /// How many attempts there were before this one; absent on the first (gRFC A6).
 const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
@@ -54,6 +55,11 @@ impl Failed {
         Self { status, fate, response: None }
     }
 
+    /// Whether no server worked on it.
+    pub(crate) fn is_unseen(&self) -> bool {
+        matches!(self.fate, Fate::NeverLeft | Fate::Refused)
+    }
+
     /// What the application gets if there is no other attempt.
     pub(crate) fn into_response(self) -> Response<Body> {
         self.response.unwrap_or_else(|| self.status.into_response())
@@ -69,17 +75,17 @@ pub(crate) type Committed = (Response<Body>, Leg);
 /// Dropping the future resets the stream; the backend's load is told.
 pub(crate) async fn run(
     call: &Call,
+    replay: &Replay,
     cursor: Cursor,
     previous: u32,
     timeout: Option<Duration>,
 ) -> Result<Committed, Failed> {
+    // Before the pick: whoever makes credentials may take long, which must neither hold a place nor be the backend's fault.
+    let given = credentials(call).await.map_err(|status| Failed::new(status, Fate::Dropped))?;
     let (backend, slot) = pick(call).await?;
     call.try_at(&backend);
-    let mut leg = Leg::new(Active::begin(backend, Instant::now()), call.deadline);
-    let request = request(call, cursor, previous).await.map_err(|status| {
-        leg.end(&Status::new(Code::Cancelled, ""), None);
-        Failed::new(status, Fate::Dropped)
-    })?;
+    let mut leg = Leg::new(Active::begin(backend, Instant::now()), call.deadline, replay.clone());
+    let request = request(call, cursor, previous, given);
     let sent = match timeout {
         Some(timeout) => match tokio::time::timeout(timeout, slot.send(request)).await {
             Ok(sent) => sent,
@@ -108,52 +114,70 @@ pub(crate) async fn run(
 /// What the policy says when nothing is ready and the call does not wait for it, with why; RESOURCE_EXHAUSTED when too many
 /// calls wait.
 async fn pick(call: &Call) -> Result<(Arc<Backend>, Slot), Failed> {
-    let (shared, tried) = (&call.shared, call.tried());
+    let (shared, mut tried) = (&call.shared, call.tried());
+    let before = tried.len();
     // Set up only once the call has to wait; then the picture is looked at again, so that none is missed.
     let mut waiting = None;
     loop {
         let picture = shared.picture();
         let ask = Ask { method: &call.method, headers: &call.headers, tried: &tried, random: call.random() };
-        let full = match picture.picker.pick(&ask) {
-            Pick::To(backend, why) => match backend.reserve() {
-                Some(slot) => {
+        match picture.picker.pick(&ask) {
+            Pick::To(backend, why) => {
+                if let Some(slot) = backend.reserve() {
                     shared.picks.note(&call.method, &backend, why);
                     return Ok((backend, slot));
                 }
-                None => Some(backend),
-            },
-            Pick::Queue => None,
+                // Every connection of it is full. That must not hold up what another one could take.
+                let full = tried.get(before..).unwrap_or_default();
+                if full.len() < FULL_MAX && !full.iter().any(|known| Arc::ptr_eq(known, &backend)) {
+                    tried.push(backend);
+                    continue;
+                }
+            }
             Pick::Fail(status) if !call.wait_for_ready => {
-                return Err(Failed::new(hopeless(&status, &picture, &shared.name), Fate::Unsent));
+                return Err(Failed::new(hopeless(&status, &picture, &shared.alias), Fate::Unsent));
             }
             Pick::Drop(status) => return Err(Failed::new(status, Fate::Dropped)),
-            Pick::Fail(_) => None,
-        };
+            Pick::Queue | Pick::Fail(_) => {}
+        }
         drop(picture);
         let Some((_line, pictures)) = &mut waiting else {
             let line = shared.wait_in_line().map_err(|status| Failed::new(status, Fate::Dropped))?;
             waiting = Some((line, shared.pictures()));
             continue;
         };
+        // The channel may have gone idle since the call began.
+        shared.wake();
         tokio::select! {
             biased;
-            // The channel lives for as long as a call does, so there will be another picture.
-            changed = pictures.changed() => if changed.is_err() {
-                return Err(Failed::new(Status::new(Code::Unavailable, "the channel is closed"), Fate::Dropped));
-            },
-            // A connection that leaves has no room either, and says so at once: its backend needs a turn to let go of it.
-            () = room(full) => tokio::task::yield_now().await,
+            () = pictures.changed() => {}
+            (backend, slot) = place(tried.get(before..).unwrap_or_default()) => {
+                shared.picks.note(&call.method, &backend, "the first that had a place");
+                return Ok((backend, slot));
+            }
         }
+        tried.truncate(before);
     }
 }
 
-/// Resolves when a connection of `backend` may take another stream.
-async fn room(backend: Option<Arc<Backend>>) {
-    use futures_util::stream::{FuturesUnordered, StreamExt as _};
-    let connections = backend.map(|backend| backend.connections()).unwrap_or_default();
-    let mut rooms: FuturesUnordered<_> = connections.iter().map(|connection| connection.room()).collect();
-    if rooms.next().await.is_none() {
-        std::future::pending::<()>().await;
+/// Endpoints whose connections are full that are passed over before the call waits for a place on one of them.
+const FULL_MAX: usize = 4;
+
+/// The first place on a connection of one of these. Waits its turn; for ever, once their connections take no new streams: then
+/// another picture is on its way.
+async fn place(full: &[Arc<Backend>]) -> (Arc<Backend>, Slot) {
+    let mut places = FuturesUnordered::new();
+    for backend in full {
+        for connection in backend.connections() {
+            places.push(async move { Some((backend.clone(), connection.slot().await?)) });
+        }
+    }
+    loop {
+        match places.next().await {
+            Some(Some(found)) => return found,
+            Some(None) => {}
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -165,7 +189,7 @@ fn hopeless(status: &Status, picture: &Picture, name: &str) -> Status {
     }
 }
 
-async fn request(call: &Call, cursor: Cursor, previous: u32) -> Result<Request<Body>, Status> {
+fn request(call: &Call, cursor: Cursor, previous: u32, credentials: Given) -> Request<Body> {
     let mut request = Request::new(Body::new(cursor));
     *request.method_mut() = http::Method::POST;
     *request.version_mut() = http::Version::HTTP_2;
@@ -180,24 +204,24 @@ async fn request(call: &Call, cursor: Cursor, previous: u32) -> Result<Request<B
     if previous > 0 {
         headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(previous));
     }
-    credentials(call, headers).await?;
-    Ok(request)
+    for (name, value) in credentials {
+        headers.insert(name, value);
+    }
+    request
 }
 
-async fn credentials(call: &Call, headers: &mut HeaderMap) -> Result<(), Status> {
-    let Some(credentials) = &call.shared.credentials else { return Ok(()) };
-    let given = credentials.headers(&call.shared.audience).await;
+/// Headers with credentials.
+type Given = Vec<(HeaderName, HeaderValue)>;
+
+async fn credentials(call: &Call) -> Result<Given, Status> {
+    let Some(credentials) = &call.shared.credentials else { return Ok(Vec::new()) };
     // Why is for the log of whoever makes them: this status may be passed on.
-    let given = given.map_err(|error| {
+    credentials.headers(&call.shared.audience).await.map_err(|error| {
         let target = &call.shared.name;
         let error = error.to_string();
         call.shared.telemetry.report_channel(&ChannelEvent::CredentialsFailed { target, error: &error });
         Status::new(Code::Unavailable, "the credentials of the call are not to be had")
-    })?;
-    for (name, value) in given {
-        headers.insert(name, value);
-    }
-    Ok(())
+    })
 }
 
 /// Whether the head of a response commits the call, or ends the attempt at once.

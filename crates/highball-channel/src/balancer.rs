@@ -21,6 +21,7 @@ mod stride;
 mod weighted_round_robin;
 
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,9 +31,9 @@ use tokio::time::Instant;
 
 use self::load::Tuning;
 pub(crate) use self::members::members;
-use crate::State;
 use crate::backend::Backend;
 use crate::service_config::balancing::{Balancing, OutlierConfig, PolicyConfig};
+use crate::{Address, Endpoint, State};
 
 /// What a pick may look at.
 #[derive(Debug, Clone, Copy)]
@@ -136,6 +137,23 @@ pub(crate) fn policy_for(balancing: &Balancing, tuning: &Arc<Tuning>, seed: u64)
         }
     };
     Box::new(priority::Priorities::new(Box::new(make), Arc::clone(tuning), seed))
+}
+
+/// The picker of a policy over so many endpoints, all of them ready and none of them real: for measuring what a pick costs.
+/// `None` is the default policy.
+#[must_use]
+pub fn ready_picker(balancing: Option<&Balancing>, endpoints: usize) -> Arc<dyn Picker> {
+    let backends: Vec<_> = (0..endpoints)
+        .map(|number| {
+            let port = u16::try_from(number % 60_000).unwrap_or_default();
+            let host = u32::try_from(number).unwrap_or_default();
+            let addr = SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 | host), port));
+            let backend = Backend::new(Endpoint::new(Address::Tcp(addr)));
+            backend.set_state(State::Ready);
+            backend
+        })
+        .collect();
+    policy_for(&effective(balancing), &Arc::default(), 0).build(&backends, Instant::now()).picker
 }
 
 #[cfg(test)]

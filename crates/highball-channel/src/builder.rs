@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use highball_auth::credentials::Credentials;
+use highball_auth::credentials::{Credentials, CredentialsEvent};
 use highball_net::dial::Dialer;
 use highball_net::tls::{self, ClientTls};
 use highball_net::{Os, Platform, Tasks};
@@ -15,7 +15,7 @@ use crate::channel::{Channel, Owner};
 use crate::connector::{Connector, Head};
 use crate::idempotency::{DescriptorsError, Idempotent};
 use crate::manager;
-use crate::picture::{Parts, Shared};
+use crate::picture::{Closing, Parts, Shared};
 use crate::record::Meters;
 use crate::resolver::{self, ResolveError, Resolver};
 use crate::service_config::{ServiceConfig, ServiceConfigError};
@@ -123,7 +123,8 @@ impl Builder {
         self
     }
 
-    /// Presents these with each call.
+    /// Presents these with each call: see [`highball_auth::credentials`]. Without TLS only those that allow it, whatever the
+    /// target, [`ChannelError::Plaintext`] otherwise.
     pub fn with_credentials(mut self, credentials: Arc<dyn Credentials>) -> Self {
         self.credentials = Some(credentials);
         self
@@ -148,12 +149,12 @@ impl Builder {
     pub fn build(self) -> Result<Channel, ChannelError> {
         let Self { settings, platform, telemetry, tls, .. } = self;
         let config = self.service_config.as_deref().map(ServiceConfig::parse).transpose()?.map(Arc::new);
-        let (resolver, default_authority) = match self.resolver {
-            Some(resolver) => (resolver, self.target.clone()),
+        let (resolver, default_authority, alias) = match self.resolver {
+            Some(resolver) => (resolver, self.target.clone(), self.target.clone()),
             None => {
                 let target = Target::parse(&self.target)?;
-                let authority = target.authority();
-                (resolver::open(&target, &platform, &self.resolving)?, authority)
+                let (authority, alias) = (target.authority(), target.alias());
+                (resolver::open(&target, &platform, &self.resolving)?, authority, alias)
             }
         };
         let careless = |credentials: &Arc<dyn Credentials>| tls.is_none() && !credentials.allows_plaintext();
@@ -175,11 +176,13 @@ impl Builder {
             tasks.spawner(),
             settings.clone(),
             Head { scheme, authority },
+            (telemetry.clone(), &self.target),
         );
         let shared = Shared::new(Parts {
             idempotent: Idempotent::read(&self.descriptors)?,
             meters: Meters::new(telemetry.clone(), &self.target),
             name: self.target,
+            alias,
             settings,
             platform,
             telemetry,
@@ -189,7 +192,10 @@ impl Builder {
         if let Some(tls) = tls {
             tasks.spawn(renew(shared.clone(), tls));
         }
-        tasks.spawn(manager::run(shared.clone(), resolver, config));
+        if let Some(credentials) = shared.credentials.clone() {
+            tasks.spawn(watch(shared.clone(), credentials));
+        }
+        tasks.spawn(manager::run(Closing(shared.clone()), resolver, config));
         Ok(Channel(Arc::new(Owner { shared, _tasks: tasks })))
     }
 }
@@ -202,6 +208,19 @@ async fn renew(shared: Arc<Shared>, tls: Arc<ClientTls>) {
         shared.telemetry.report_channel(&ChannelEvent::TlsReload { target, error });
     };
     tls.watch(tls::WATCH_INTERVAL, report).await;
+}
+
+/// Reports what happens to the credentials.
+async fn watch(shared: Arc<Shared>, credentials: Arc<dyn Credentials>) {
+    let mut report = |event: &CredentialsEvent<'_>| {
+        let (error, usable) = match *event {
+            CredentialsEvent::Failed { error, usable } => (Some(error.to_string()), usable),
+            _ => (None, true),
+        };
+        let (target, error) = (&*shared.name, error.as_deref());
+        shared.telemetry.report_channel(&ChannelEvent::CredentialsRenewed { target, error, usable });
+    };
+    credentials.watch(&mut report).await;
 }
 
 impl fmt::Debug for Builder {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use highball_core::deadline::parse_timeout;
 use highball_core::{Body, Code, Deadline, DeadlineOrigin, Method, Status, current};
-use http::{HeaderMap, Request, Response, Uri};
+use http::{HeaderMap, HeaderName, Request, Response, Uri, header};
 use tokio::time::timeout_at;
 
 use crate::answer;
@@ -42,7 +42,8 @@ pub(crate) struct Call {
 pub(crate) async fn run(owner: Arc<Owner>, request: Request<Body>) -> Response<Body> {
     // Start the record. What is not a gRPC call never leaves.
     let shared = &owner.shared;
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    remove_hops(&mut head.headers);
     let path = head.uri.path_and_query().cloned();
     let Some((method, path)) = path.and_then(|path| Some((Method::parse(&path).ok()?, path))) else {
         return Status::new(Code::Internal, "malformed path: expected /package.Service/Method")
@@ -141,7 +142,7 @@ impl Call {
         if self.picked.load(Ordering::Relaxed) {
             return "the server did not answer".to_owned();
         }
-        let (picture, name) = (self.shared.picture(), &self.shared.name);
+        let (picture, name) = (self.shared.picture(), &self.shared.alias);
         if picture.state == State::Ready {
             return format!("no connection to {name} had room for another stream");
         }
@@ -164,25 +165,42 @@ async fn config(shared: &Shared, method: &Method, headers: &HeaderMap, wait: boo
             if let Some(config) = picture.method(method, headers) {
                 return Ok((config, picture.throttle.clone()));
             }
-            if let Some(trouble) = picture.trouble.as_ref().filter(|_| !wait) {
-                return Err(Status::new(Code::Unavailable, format!("{}: {trouble}", shared.name)));
+            let hopeless = !wait || picture.state == State::Shutdown;
+            if let Some(trouble) = picture.trouble.as_ref().filter(|_| hopeless) {
+                return Err(Status::new(Code::Unavailable, format!("{}: {trouble}", shared.alias)));
             }
         }
         // Look again once subscribed, so that no picture is missed.
         match &mut waiting {
             None => waiting = Some((shared.wait_in_line()?, shared.pictures())),
             Some((_, pictures)) => {
-                if pictures.changed().await.is_err() {
-                    return Err(Status::new(Code::Unavailable, "the channel is closed"));
-                }
+                // The channel may have gone idle since the call began.
+                shared.wake();
+                pictures.changed().await;
             }
         }
     }
 }
 
-/// `None` when the time is up.
+/// Removes what is between the application and its own peer, when it passes a request on: HTTP/2 forbids these (RFC 9113
+/// section 8.2.2), and `host` may say something else than `:authority`.
+fn remove_hops(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named = headers.get_all(header::CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+        let named = named.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok());
+        for name in named.collect::<Vec<HeaderName>>() {
+            headers.remove(name);
+        }
+    }
+    for name in ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "host"] {
+        headers.remove(name);
+    }
+}
+
+/// `None` when the time is up. What is late already is not begun.
 async fn in_time<T>(deadline: Option<Deadline>, work: impl Future<Output = T>) -> Option<T> {
     match deadline {
+        Some(deadline) if deadline.has_passed() => None,
         Some(deadline) => timeout_at(deadline.at(), work).await.ok(),
         None => Some(work.await),
     }

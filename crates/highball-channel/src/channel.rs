@@ -68,7 +68,7 @@ impl Channel {
         let shared = &self.0.shared;
         shared.enter();
         shared.leave();
-        shared.wake();
+        shared.ask();
     }
 
     /// How reachable the target is.
@@ -79,28 +79,35 @@ impl Channel {
 
     /// Connects, and resolves when a call would find an endpoint. Cancel safe; give it a timeout.
     pub async fn ready(&self) {
-        let mut pictures = self.0.shared.pictures();
-        loop {
-            self.connect();
-            if self.state() == State::Ready {
-                return;
-            }
-            if pictures.changed().await.is_err() {
-                return;
-            }
-        }
+        self.until(|state| state == State::Ready).await;
     }
 
     /// Connects, and resolves once a call would no longer have to wait to learn its fate: READY when there is an endpoint,
     /// TRANSIENT_FAILURE when the target cannot be resolved or all of its endpoints failed. Cancel safe; give it a timeout.
     pub async fn settled(&self) -> State {
-        let mut pictures = self.0.shared.pictures();
+        self.until(|state| matches!(state, State::Ready | State::TransientFailure)).await
+    }
+
+    /// Connects until the state is one of those wanted.
+    async fn until(&self, wanted: impl Fn(State) -> bool) -> State {
+        let shared = &self.0.shared;
+        let mut pictures = shared.pictures();
+        self.connect();
+        let mut asked = true;
         loop {
-            self.connect();
-            let state = self.state();
-            if matches!(state, State::Ready | State::TransientFailure) || pictures.changed().await.is_err() {
+            let (state, sleeps) = {
+                let picture = shared.picture();
+                (picture.state, picture.sleeps())
+            };
+            if wanted(state) {
                 return state;
             }
+            // Once for each time it becomes idle: asking brings another picture, which may be the same.
+            if sleeps || (state == State::Idle && !asked) {
+                self.connect();
+            }
+            asked = state == State::Idle;
+            pictures.changed().await;
         }
     }
 

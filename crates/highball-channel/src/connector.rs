@@ -1,13 +1,16 @@
 //! Connecting to an endpoint, whichever of its addresses answers first (RFC 8305, gRFC A61).
 
 use std::collections::VecDeque;
+use std::error::Error as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use highball_net::Spawner;
 use highball_net::client::{self, ConnectError, ConnectErrorKind, Connection};
-use highball_net::dial::{DialError, Dialer, Stage};
+use highball_net::dial::{DialError, Dialer, Dialled, Stage};
+use highball_net::tls::Reason;
+use highball_telemetry::{ChannelEvent, Telemetry};
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 
@@ -20,6 +23,9 @@ pub(crate) struct Connector {
     spawner: Spawner,
     settings: Settings,
     pub(crate) head: Head,
+    /// Where TLS handshakes are counted, and for which target.
+    telemetry: Telemetry,
+    target: String,
     /// How often keepalive was slowed down because a server complained: each doubles the time (gRFC A8).
     slower: AtomicU64,
 }
@@ -57,8 +63,16 @@ type Attempt<'a> = BoxFuture<'a, Result<Made, Trouble>>;
 pub(crate) type Made = (Connection, Address);
 
 impl Connector {
-    pub(crate) fn new(dialer: Dialer, spawner: Spawner, settings: Settings, head: Head) -> Self {
-        Self { dialer, spawner, settings, head, slower: AtomicU64::new(0) }
+    /// `target` is the channel's name in the metrics.
+    pub(crate) fn new(
+        dialer: Dialer,
+        spawner: Spawner,
+        settings: Settings,
+        head: Head,
+        (telemetry, target): (Telemetry, &str),
+    ) -> Self {
+        let target = target.to_owned();
+        Self { dialer, spawner, settings, head, telemetry, target, slower: AtomicU64::new(0) }
     }
 
     pub(crate) fn head(&self) -> Head {
@@ -113,11 +127,26 @@ impl Connector {
     }
 
     async fn attempt(&self, address: &Address, hostname: Option<&str>) -> Result<Made, Trouble> {
-        let name = hostname.unwrap_or(self.head.authority.host());
-        let dialled = self.dialer.dial(address, name).await.map_err(|error| Trouble::dial(&error))?;
+        // A resolver gives the host as its user wrote it, with a port perhaps.
+        let named = hostname.and_then(|name| name.parse::<Authority>().ok());
+        let name = named.as_ref().unwrap_or(&self.head.authority).host();
+        let dialled = self.dialer.dial(address, name).await;
+        self.count_handshake(&dialled);
+        let dialled = dialled.map_err(|error| Trouble::dial(&error))?;
         let connection = client::handshake(dialled.io, &self.settings(), &self.spawner).await;
         let connection = connection.map_err(|error| Trouble::handshake(address, &error))?;
         Ok((connection, address.clone()))
+    }
+
+    /// Each one that got as far as TLS (gRFC A118).
+    fn count_handshake(&self, dialled: &Result<Dialled, DialError>) {
+        let result = match dialled {
+            Ok(dialled) => dialled.session.as_ref().map(|_| "SUCCESS"),
+            Err(error) => error.handshake_reason().map(Reason::label),
+        };
+        if let Some(result) = result {
+            self.telemetry.report_channel(&ChannelEvent::TlsHandshake { target: &self.target, result });
+        }
     }
 
     fn settings(&self) -> client::Settings {
@@ -146,7 +175,9 @@ impl Trouble {
             ConnectErrorKind::Timeout => "the server accepts and says nothing",
             ConnectErrorKind::Lost => "the connection ended at once",
         };
-        Self { brief: brief.to_owned(), whole: format!("{address}: {error}") }
+        // TLS 1.3 lets a client finish before the server has looked at its certificate: why it was refused comes here.
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        Self { brief: brief.to_owned(), whole: format!("{address}: {error}{cause}") }
     }
 }
 

@@ -7,17 +7,17 @@ use std::time::Duration;
 use highball_core::Method;
 use serde::Serialize;
 
-use crate::State;
 use crate::backend::Backend;
 use crate::picture::Shared;
+use crate::{Endpoint, State};
 
 /// Picks that are remembered.
 const PICKS_MAX: usize = 16;
 
-/// The last picks. Every so many calls one is noted, so that calls do not meet at the lock.
+/// The last picks.
 #[derive(Debug, Default)]
 pub(crate) struct Picks {
-    last: Mutex<VecDeque<Picked>>,
+    last: Mutex<VecDeque<(Method, Arc<Endpoint>, &'static str)>>,
 }
 
 /// One pick and its reason.
@@ -38,13 +38,18 @@ impl Picks {
         if last.len() == PICKS_MAX {
             last.pop_front();
         }
-        let endpoint = backend.endpoint().name();
-        last.push_back(Picked { method: method.full_name().to_owned(), endpoint, why });
+        // Spelt out when somebody asks. The endpoint, because a backend would keep its connections.
+        last.push_back((method.clone(), backend.endpoint(), why));
     }
 
     fn list(&self) -> Vec<Picked> {
         let last: MutexGuard<'_, _> = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.iter().cloned().collect()
+        let spelt = |(method, endpoint, why): &(Method, Arc<Endpoint>, &'static str)| Picked {
+            method: method.full_name().to_owned(),
+            endpoint: endpoint.name(),
+            why,
+        };
+        last.iter().map(spelt).collect()
     }
 }
 
@@ -67,6 +72,8 @@ pub struct Snapshot {
     pub replay_bytes: usize,
     /// Why nothing is ready.
     pub trouble: Option<String>,
+    /// Why the target could not be resolved the last time.
+    pub resolve_error: Option<String>,
     /// Why the last service config was refused.
     pub config_error: Option<String>,
     /// All endpoints, in the resolver's order.
@@ -113,6 +120,7 @@ impl Snapshot {
                 .map(|throttle| f64::from(throttle.thousandths()) / 1000.0),
             replay_bytes: shared.budget.kept(),
             trouble: picture.trouble.clone(),
+            resolve_error: shared.resolve_error.load().as_deref().cloned(),
             config_error: shared.config_error.load().as_deref().cloned(),
             endpoints: picture.backends.iter().map(|backend| EndpointSnapshot::take(backend)).collect(),
             picks: shared.picks.list(),

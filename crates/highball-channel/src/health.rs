@@ -1,27 +1,32 @@
 //! Watching the health of a backend on its own connection (gRFC A17).
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use buffa::encoding::{Tag, WireType, decode_varint, encode_varint, skip_field};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::stream::{BoxStream, StreamExt as _};
 use highball_core::backoff::Backoff;
-use highball_core::envelope::{PREFIX_SIZE_BYTES, seal};
-use highball_core::{Body, Code, Status};
+use highball_core::envelope::seal;
+use highball_core::{Code, Status};
 use highball_net::Platform;
 use highball_net::client::Connection;
-use http::{Request, Response};
-use http_body::Frame;
-use http_body_util::{BodyExt as _, Full};
+use tokio::time::Instant;
 
 use crate::connector::Head;
+use crate::messages::{Messages, malformed, request};
 
 const PATH: &str = "/grpc.health.v1.Health/Watch";
 
 /// Longest answer that is a health status: a tag and a number. Leaves room for fields of later versions.
 const MESSAGE_SIZE_BYTES_MAX: usize = 1024;
+
+/// A server that takes fewer streams at once is not watched: the watch would take the place of every call.
+const STREAMS_MIN: usize = 2;
+
+/// A stream that lived so long is begun again at once when it ends.
+const STEADY: Duration = Duration::from_secs(1);
 
 /// Whose health decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,10 +67,25 @@ impl Watch {
         backoff: Backoff,
         platform: Arc<dyn Platform>,
     ) -> Self {
-        let watcher = Watcher { connection, wanted, head, backoff, platform, stream: None, over: false };
-        let stream = futures_util::stream::unfold(watcher, |mut watcher| async move {
-            let heard = watcher.next().await;
-            Some((heard, watcher))
+        let watcher = Watcher {
+            connection,
+            wanted,
+            head,
+            backoff,
+            platform,
+            stream: None,
+            begun: Instant::now(),
+            begin_at: None,
+            over: false,
+        };
+        let stream = futures_util::stream::unfold((watcher, None), |(mut watcher, before)| async move {
+            // A server may say the same as often as it likes.
+            loop {
+                let heard = watcher.next().await;
+                if before.as_ref() != Some(&heard) {
+                    return Some((heard.clone(), (watcher, Some(heard))));
+                }
+            }
         });
         Self(stream.boxed())
     }
@@ -86,6 +106,10 @@ struct Watcher {
     backoff: Backoff,
     platform: Arc<dyn Platform>,
     stream: Option<Messages>,
+    /// When the last stream began.
+    begun: Instant,
+    /// When the next one may.
+    begin_at: Option<Instant>,
     over: bool,
 }
 
@@ -94,26 +118,33 @@ impl Watcher {
         if self.over {
             return std::future::pending().await;
         }
-        let told = match &mut self.stream {
-            Some(stream) => stream.next().await,
-            None => self.begin().await,
-        };
+        let told = if self.stream.is_some() { self.heard().await } else { self.begin().await };
         match told {
-            Ok(status) => {
-                self.backoff.reset();
-                self.read(status)
-            }
-            Err(status) if status.code() == Code::Unimplemented => {
+            Ok(status) => self.read(status),
+            Err(status) if self.is_for_good(status.code()) => {
                 self.over = true;
                 Heard::Unsupported
             }
             Err(status) => {
+                // One that had said anything is begun again at once (gRFC A17), unless it ended as soon as it had.
                 let spoke = self.stream.take().is_some_and(|stream| stream.spoke);
-                if !spoke {
-                    tokio::time::sleep(self.backoff.next(self.platform.random())).await;
+                if spoke && self.begun.elapsed() >= STEADY {
+                    self.backoff.reset();
+                } else {
+                    self.begin_at = Some(Instant::now() + self.backoff.next(self.platform.random()));
                 }
                 Heard::Unhealthy(format!("health watch: {}", status.code()))
             }
+        }
+    }
+
+    /// Whether there is no point in asking again. If nobody asked for health, a server that keeps it to itself is as good as
+    /// one that has none.
+    fn is_for_good(&self, code: Code) -> bool {
+        match code {
+            Code::Unimplemented => true,
+            Code::Unauthenticated | Code::PermissionDenied => !self.wanted.configured,
+            _ => false,
         }
     }
 
@@ -128,32 +159,25 @@ impl Watcher {
     }
 
     async fn begin(&mut self) -> Result<u64, Status> {
-        // The watch would take the place of every call.
-        if self.connection.streams_max() < 2 {
-            return Err(Status::new(Code::Unimplemented, "the server takes one stream at a time"));
+        if let Some(begin_at) = self.begin_at {
+            tokio::time::sleep_until(begin_at).await;
         }
-        let lost = || Status::new(Code::Unavailable, "the health watch found no connection");
-        let slot = loop {
-            match self.connection.reserve() {
-                Some(slot) => break slot,
-                None => self.connection.room().await,
-            }
-        };
-        let request = Request::post(self.head.uri(PATH))
-            .header("te", "trailers")
-            .header("content-type", "application/grpc")
-            .body(Body::new(Full::new(request(&self.wanted.service))))
-            .map_err(|_| lost())?;
-        let response = slot.send(request).await.map_err(|_| lost())?;
-        let mut stream = Messages::new(response)?;
-        let first = stream.next().await;
+        self.begun = Instant::now();
+        let request = request(&self.head, PATH, wanted(&self.wanted.service));
+        let stream = Messages::open(&self.connection, STREAMS_MIN, request, MESSAGE_SIZE_BYTES_MAX).await?;
         self.stream = Some(stream);
-        first
+        self.heard().await
+    }
+
+    /// Cancel safe.
+    async fn heard(&mut self) -> Result<u64, Status> {
+        let Some(stream) = &mut self.stream else { return std::future::pending().await };
+        status_of(&stream.next().await?).ok_or_else(malformed)
     }
 }
 
 /// `HealthCheckRequest { string service = 1; }`, sealed.
-fn request(service: &str) -> Bytes {
+fn wanted(service: &str) -> Bytes {
     let mut message = BytesMut::new();
     if !service.is_empty() {
         message.put_u8(0x0a);
@@ -161,66 +185,6 @@ fn request(service: &str) -> Bytes {
         message.put_slice(service.as_bytes());
     }
     seal(&message)
-}
-
-/// The statuses of one watch.
-struct Messages {
-    body: Body,
-    buffer: BytesMut,
-    spoke: bool,
-}
-
-impl Messages {
-    fn new(response: Response<Body>) -> Result<Self, Status> {
-        if let Some(status) = Status::from_headers(response.headers()) {
-            return Err(status);
-        }
-        if response.status() != http::StatusCode::OK {
-            return Err(Status::new(Code::from_http(response.status()), "the health watch was refused"));
-        }
-        Ok(Self { body: response.into_body(), buffer: BytesMut::new(), spoke: false })
-    }
-
-    /// Cancel safe: what was read stays in the buffer.
-    async fn next(&mut self) -> Result<u64, Status> {
-        loop {
-            if let Some(message) = self.buffered()? {
-                self.spoke = true;
-                return status_of(&message).ok_or_else(malformed);
-            }
-            let frame = Pin::new(&mut self.body).frame().await;
-            match frame.map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) => self.buffer.extend_from_slice(&data),
-                Some(Ok(Err(frame))) => {
-                    let trailers = frame.into_trailers().unwrap_or_default();
-                    return Err(Status::from_headers(&trailers).unwrap_or_else(malformed));
-                }
-                Some(Err(_)) | None => {
-                    return Err(Status::new(Code::Unavailable, "the health watch was interrupted"));
-                }
-            }
-        }
-    }
-
-    fn buffered(&mut self) -> Result<Option<BytesMut>, Status> {
-        let Some((prefix, rest)) = self.buffer.split_first_chunk::<PREFIX_SIZE_BYTES>() else {
-            return Ok(None);
-        };
-        let [compressed, a, b, c, d] = *prefix;
-        let size = u32::from_be_bytes([a, b, c, d]) as usize;
-        if compressed != 0 || size > MESSAGE_SIZE_BYTES_MAX {
-            return Err(malformed());
-        }
-        if rest.len() < size {
-            return Ok(None);
-        }
-        let mut message = self.buffer.split_to(PREFIX_SIZE_BYTES + size);
-        Ok(Some(message.split_off(PREFIX_SIZE_BYTES)))
-    }
-}
-
-fn malformed() -> Status {
-    Status::new(Code::Internal, "the health watch sent something else than a health status")
 }
 
 /// `HealthCheckResponse { ServingStatus status = 1; }`: the number, 0 when it is absent.

@@ -13,6 +13,9 @@ use crate::replay::Replay;
 use crate::retry::Pushback;
 use crate::service_config::HedgingPolicy;
 
+/// Attempts of one call that no server saw, at most; more count as attempts.
+const UNSEEN_MAX: u32 = 10;
+
 type Attempt<'a> = BoxFuture<'a, (usize, Result<Committed, Failed>)>;
 
 /// Makes attempts, each `delay` after the one before, until one commits the call or fails fatally.
@@ -23,7 +26,9 @@ pub(crate) async fn run(
     record: &mut Record,
 ) -> Result<Committed, Failed> {
     let mut running: FuturesUnordered<Attempt<'_>> = FuturesUnordered::new();
-    let mut made = 0;
+    let (mut made, mut unseen) = (0, 0);
+    // What the call ends with when no other attempt may be made.
+    let mut lost = None;
     // When the next attempt is due; `None` when there is none.
     let mut next = Some(Instant::now());
     loop {
@@ -36,11 +41,22 @@ pub(crate) async fn run(
         tokio::select! {
             biased;
             Some((id, outcome)) = running.next() => match outcome {
+                // It has lost the request to an attempt that goes on: what became of it says nothing.
+                _ if replay.is_superseded(id) => {}
                 Ok(committed) => {
                     // The others are reset as they are dropped.
                     replay.commit(id);
                     return Ok(committed);
                 }
+                // The server never saw it, so it was none (gRFC A6, "Transparent Retries").
+                Err(failed) if failed.is_unseen() && unseen < UNSEEN_MAX && replay.can_repeat() => {
+                    unseen += 1;
+                    made -= 1;
+                    next = Some(Instant::now());
+                    lost = Some(failed);
+                }
+                // The only one that had all of the request.
+                Err(failed) if !replay.can_repeat() => return Err(failed),
                 Err(failed) => {
                     let go_on = outlook(call, policy, &failed);
                     next = match go_on {
@@ -52,6 +68,7 @@ pub(crate) async fn run(
                     if running.is_empty() && next.is_none() {
                         return Err(failed);
                     }
+                    lost = Some(failed);
                 }
             },
             () = due => {
@@ -62,8 +79,11 @@ pub(crate) async fn run(
                     if made > 0 {
                         record.hedge(policy.delay);
                     }
-                    running.push(start(call, policy, cursor, made));
+                    running.push(start(call, policy, replay, cursor, made));
                     made += 1;
+                }
+                if let Some(failed) = lost.take_if(|_| running.is_empty()) {
+                    return Err(failed);
                 }
                 let last = !more || made >= policy.max_attempts || !replay.can_repeat();
                 next = (!last).then(|| Instant::now() + policy.delay);
@@ -75,12 +95,13 @@ pub(crate) async fn run(
 fn start<'a>(
     call: &'a Call,
     policy: &'a HedgingPolicy,
+    replay: &'a Replay,
     cursor: crate::replay::Cursor,
     made: u32,
 ) -> Attempt<'a> {
     Box::pin(async move {
         let id = cursor.id();
-        (id, attempt::run(call, cursor, made, policy.per_attempt_timeout).await)
+        (id, attempt::run(call, replay, cursor, made, policy.per_attempt_timeout).await)
     })
 }
 
@@ -98,7 +119,8 @@ fn outlook(call: &Call, policy: &HedgingPolicy, failed: &Failed) -> Outlook {
     let pushback =
         failed.response.as_ref().map_or(Pushback::None, |response| Pushback::read(response.headers()));
     let harmless = match failed.fate {
-        Fate::Unsent | Fate::Dropped => return Outlook::Over,
+        // There is nowhere to send another; those that run are none the worse for it.
+        Fate::Unsent | Fate::Dropped => return Outlook::NoMore,
         Fate::NeverLeft | Fate::Refused | Fate::TooSlow => true,
         Fate::Seen => policy.non_fatal_codes.contains(failed.status.code()),
     };

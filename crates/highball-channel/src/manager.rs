@@ -1,5 +1,6 @@
 //! The only writer of a channel: resolver, service config, policy, backends; publishes pictures.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,23 +15,25 @@ use crate::balancer::load::Tuning;
 use crate::balancer::{self, Policy};
 use crate::health::Wanted;
 use crate::outlier::{Change, Detector, Spared};
-use crate::picture::{Picture, Shared};
+use crate::picture::{Closing, Picture, Shared, trouble};
 use crate::resolver::{ConfigSelector, ResolveError, Resolver, Update};
 use crate::service_config::ServiceConfig;
 use crate::service_config::balancing::{Balancing, PolicyConfig};
 use crate::subchannel::Subchannel;
 use crate::throttle::{Throttle, ThrottleSettings};
-use crate::{Endpoint, State};
+use crate::{Address, Endpoint, State};
 
 type News = Result<Update, ResolveError>;
 
 /// Runs a channel until it is dropped: idle until somebody calls, then active until nobody does for long.
 pub(crate) async fn run(
-    shared: Arc<Shared>,
+    closing: Closing,
     mut resolver: Box<dyn Resolver>,
     default_config: Option<Arc<ServiceConfig>>,
 ) {
+    let shared = closing.0.clone();
     let seed = shared.platform.random();
+    let mut last = None;
     loop {
         shared.publish(Picture::idle());
         while !shared.is_roused() {
@@ -38,12 +41,16 @@ pub(crate) async fn run(
         }
         let (tx, rx) = mpsc::channel(1);
         let mut manager = Manager::new(shared.clone(), default_config.clone(), seed);
+        manager.last = last.take();
         tokio::select! {
             biased;
             () = resolve(&mut *resolver, &shared, tx) => {}
             () = manager.run(rx) => {}
         }
         manager.retire_all();
+        last = manager.last;
+        resolver.restart();
+        shared.rest();
     }
 }
 
@@ -88,8 +95,11 @@ struct Manager {
     policy: Option<(Choice, Box<dyn Policy>)>,
     detector: Option<Detector>,
     members: Vec<Member>,
-    /// Why the target is not resolved; only while there are no endpoints.
-    unresolved: Option<String>,
+    /// The last good resolution, before the channel was idle perhaps.
+    last: Option<Update>,
+    orders: Option<Orders>,
+    /// Why the target is not resolved, without a word of who was asked; only while there are no endpoints.
+    unresolved: Option<&'static str>,
     /// Spreads subsets and rings.
     seed: u64,
     rebuild_at: Option<Instant>,
@@ -109,6 +119,15 @@ struct Choice {
     balancing: Balancing,
 }
 
+/// What subchannels are told at their start, and follow for as long as they live: they begin anew where it changes.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Orders {
+    /// One backend has all addresses.
+    one: bool,
+    health: Option<Wanted>,
+    connections_max: usize,
+}
+
 impl Choice {
     fn is_pick_first(&self) -> bool {
         matches!(self.balancing.policy, PolicyConfig::PickFirst { .. })
@@ -126,6 +145,8 @@ impl Manager {
             policy: None,
             detector: None,
             members: Vec::new(),
+            last: None,
+            orders: None,
             unresolved: None,
             seed,
             rebuild_at: None,
@@ -136,7 +157,9 @@ impl Manager {
     /// Returns when nobody has called for the idle timeout.
     async fn run(&mut self, mut news: mpsc::Receiver<News>) {
         let shared = self.shared.clone();
-        let mut look = Instant::now() + shared.settings.idle_timeout;
+        // Of none at all, every look would be due at once.
+        let wait = shared.settings.idle_timeout.max(IDLE_MIN);
+        let mut look = Instant::now() + wait;
         loop {
             tokio::select! {
                 biased;
@@ -149,44 +172,61 @@ impl Manager {
                 () = at(self.tick_at) => self.tick(),
                 () = sleep_until(look) => match self.idle_at() {
                     Some(idle) if idle <= Instant::now() => return,
-                    idle => look = idle.unwrap_or(Instant::now() + shared.settings.idle_timeout),
+                    idle => {
+                        look = idle.unwrap_or(Instant::now() + wait);
+                        continue;
+                    }
                 },
             }
             self.suspect();
             self.publish();
+            if self.shared.take_asked() {
+                self.connect_first();
+            }
         }
     }
 
     /// When the idle timeout is over, if nobody calls.
     fn idle_at(&self) -> Option<Instant> {
-        self.shared.unused_since().map(|since| since + self.shared.settings.idle_timeout)
+        self.shared.unused_since().map(|since| since + self.shared.settings.idle_timeout.max(IDLE_MIN))
     }
 
     fn resolved(&mut self, told: News) {
         match told {
-            Ok(update) => self.update(update),
+            Ok(update) => {
+                self.shared.resolve_error.store(None);
+                self.update(update);
+            }
             Err(error) => {
                 let text = error.to_string();
                 let (target, endpoints) = (&*self.shared.name, self.members.len());
                 self.report(&ChannelEvent::ResolveFailed { target, error: &text, endpoints });
-                // What was good stays in force.
+                self.shared.resolve_error.store(Some(Arc::new(text)));
+                // What was good stays in force, also what was so before the channel was idle.
                 if self.members.is_empty() {
-                    self.unresolved = Some(text);
+                    match self.last.clone().filter(|_| self.config.is_none()) {
+                        Some(last) => self.update(last),
+                        None => self.unresolved = Some("the name cannot be resolved"),
+                    }
                 }
             }
         }
     }
 
     fn update(&mut self, update: Update) {
+        self.last = Some(update.clone());
+        if !matches!(update.service_config, Some(Err(_))) {
+            self.shared.config_error.store(None);
+        }
         match update.service_config {
             Some(Ok(config)) => self.config = Some(config),
             // A bad one never replaces a good one (gRFC A21).
             Some(Err(error)) => {
                 let text = error.to_string();
                 self.report(&ChannelEvent::ConfigRefused { target: &self.shared.name, error: &text });
-                self.shared.config_error.store(Some(Arc::new(text.clone())));
+                self.shared.config_error.store(Some(Arc::new(text)));
                 if self.config.is_none() && self.default_config.is_none() {
-                    self.unresolved = Some(text);
+                    self.unresolved = Some("its service config cannot be read");
                     return;
                 }
             }
@@ -197,7 +237,7 @@ impl Manager {
         self.selector = update.config_selector;
         self.throttle =
             Throttle::renew(self.throttle.as_ref(), config.throttling.or_else(ThrottleSettings::default_on));
-        self.unresolved = update.endpoints.is_empty().then(|| "the name has no endpoints".to_owned());
+        self.unresolved = update.endpoints.is_empty().then_some("the name has no endpoints");
         self.choose(&config, update.endpoints);
         let endpoints = self.members.len();
         self.report(&ChannelEvent::Resolved { target: &self.shared.name, endpoints });
@@ -206,14 +246,6 @@ impl Manager {
     fn choose(&mut self, config: &ServiceConfig, endpoints: Vec<Endpoint>) {
         let choice = Choice { balancing: balancer::effective(config.balancing.as_ref()) };
         if self.policy.as_ref().is_none_or(|(known, _)| *known != choice) {
-            // Subchannels differ in what they watch: begin anew where that changes.
-            let changes_kind = self
-                .policy
-                .as_ref()
-                .is_some_and(|(known, _)| known.is_pick_first() != choice.is_pick_first());
-            if changes_kind {
-                self.retire_all();
-            }
             let outlier = choice.balancing.outlier.clone();
             self.tick_at = outlier.as_ref().map(|outlier| Instant::now() + outlier.interval);
             self.detector = outlier.map(Detector::new);
@@ -222,6 +254,11 @@ impl Manager {
             let policy = balancer::policy_for(&choice.balancing, &tuning, self.seed);
             self.policy = Some((choice.clone(), policy));
         }
+        let orders = Some(self.orders(choice.is_pick_first()));
+        if orders != self.orders {
+            self.retire_all();
+        }
+        self.orders = orders;
         let endpoints =
             balancer::members(&choice.balancing, endpoints, self.seed, self.shared.platform.random());
         self.follow(endpoints, choice.is_pick_first());
@@ -229,43 +266,48 @@ impl Manager {
 
     /// Makes the members those `endpoints`, keeping what is there already.
     fn follow(&mut self, endpoints: Vec<Endpoint>, one: bool) {
-        let mut before = std::mem::take(&mut self.members);
+        let mut before: HashMap<Vec<Address>, Vec<Member>> = HashMap::new();
+        for member in self.members.drain(..) {
+            before.entry(member.backend.endpoint().addresses.clone()).or_default().push(member);
+        }
         for endpoint in endpoints {
-            let known = before.iter().position(|member| {
-                let now = member.backend.endpoint();
-                // A single backend of all addresses stays while it is connected to one that is still wanted.
-                now.addresses == endpoint.addresses
-                    || (one && member.backend.is_connected_within(&endpoint.addresses))
-            });
-            let member = match known {
-                Some(place) => {
-                    let member = before.swap_remove(place);
+            let same = before.get_mut(&endpoint.addresses).and_then(Vec::pop);
+            // A single backend of all addresses stays while it is connected to one that is still wanted.
+            let connected = || {
+                let mut all = before.values_mut().filter(|_| one);
+                all.find_map(|members| {
+                    members.pop_if(|member| member.backend.is_connected_within(&endpoint.addresses))
+                })
+            };
+            let member = match same.or_else(connected) {
+                Some(member) => {
                     member.backend.set_endpoint(endpoint);
                     member
                 }
-                None => self.join(endpoint, one),
+                None => self.join(endpoint),
             };
             self.members.push(member);
         }
-        for gone in before {
+        for gone in before.into_values().flatten() {
             gone.backend.retire();
         }
     }
 
-    fn join(&self, endpoint: Endpoint, one: bool) -> Member {
+    fn join(&self, endpoint: Endpoint) -> Member {
         let backend = Backend::new(endpoint);
-        let configured = self.config.as_deref().map_or(1, |config| config.connections_per_subchannel_max);
-        let connections_max =
-            self.shared.settings.connections_per_endpoint_max.max(configured as usize).clamp(1, 10);
+        let Orders { health, connections_max, .. } = self.orders.clone().unwrap_or_default();
         let life = Tasks::new();
-        let subchannel = Subchannel {
-            backend: backend.clone(),
-            shared: self.shared.clone(),
-            health: if one { None } else { self.health() },
-            connections_max,
-        };
+        let subchannel =
+            Subchannel { backend: backend.clone(), shared: self.shared.clone(), health, connections_max };
         life.spawn(subchannel.run());
         Member { backend, _life: life }
+    }
+
+    fn orders(&self, one: bool) -> Orders {
+        let configured = self.config.as_deref().map_or(1, |config| config.connections_per_subchannel_max);
+        let connections_max = self.shared.settings.connections_per_endpoint_max.max(configured as usize);
+        let health = if one { None } else { self.health() };
+        Orders { one, health, connections_max: connections_max.clamp(1, 10) }
     }
 
     fn health(&self) -> Option<Wanted> {
@@ -325,7 +367,8 @@ impl Manager {
         self.rebuild_at = None;
         let Some((_, policy)) = self.policy.as_mut().filter(|_| !self.members.is_empty()) else {
             if let Some(why) = &self.unresolved {
-                let picture = Picture { config: self.config.clone(), ..Picture::unresolved(why.clone()) };
+                let picture =
+                    Picture { config: self.config.clone(), ..Picture::unresolved((*why).to_owned()) };
                 self.shared.publish(picture);
             }
             return;
@@ -354,6 +397,14 @@ impl Manager {
         });
     }
 
+    /// What a policy that connects on demand does for the first call.
+    fn connect_first(&self) {
+        let idle = |member: &&Member| member.backend.own_state() == State::Idle;
+        if let Some(member) = self.members.iter().find(idle) {
+            member.backend.connect();
+        }
+    }
+
     fn report(&self, event: &ChannelEvent<'_>) {
         self.shared.telemetry.report_channel(event);
     }
@@ -366,30 +417,11 @@ impl Manager {
     }
 }
 
+/// The shortest idle timeout.
+const IDLE_MIN: Duration = Duration::from_millis(1);
+
 /// Weights that move with time are looked at no more often than this.
 const MIN_REBUILD: Duration = Duration::from_millis(10);
-
-/// Why nothing is ready, without addresses: `2 of 3 endpoints: connection refused; 1: health: NOT_SERVING`.
-fn trouble(backends: &[Arc<Backend>]) -> Option<String> {
-    let mut reasons: Vec<(String, usize)> = Vec::new();
-    for backend in backends {
-        let story = backend.story();
-        let ejected = story.ejection.as_ref().map(|(why, _)| format!("ejected: {why}"));
-        let Some(brief) = ejected.or_else(|| story.trouble.as_ref().map(|trouble| trouble.brief.clone()))
-        else {
-            continue;
-        };
-        match reasons.iter_mut().find(|(known, _)| *known == brief) {
-            Some((_, count)) => *count += 1,
-            None => reasons.push((brief, 1)),
-        }
-    }
-    let parts: Vec<String> = reasons
-        .into_iter()
-        .map(|(why, count)| format!("{count} of {} endpoints: {why}", backends.len()))
-        .collect();
-    (!parts.is_empty()).then(|| parts.join("; "))
-}
 
 async fn at(moment: Option<Instant>) {
     match moment {

@@ -12,7 +12,7 @@ use self::wire::{Value, fields};
 pub(crate) const TRAILER: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
 
 /// Longer reports are ignored as a whole: a handful of numbers is what is wanted.
-const SIZE_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const SIZE_BYTES_MAX: usize = 16 * 1024;
 
 /// Named metrics kept of one report. Further ones are ignored.
 const NAMED_METRICS_MAX: usize = 64;

@@ -32,7 +32,7 @@ pub(crate) struct Detector {
     config: OutlierConfig,
     /// By the backend's address in memory, which its entry keeps from being used again. As many as there are backends.
     entries: HashMap<usize, Entry>,
-    /// Since the last tick.
+    /// Not told yet; each backend once.
     spared: Vec<Spared>,
 }
 
@@ -102,7 +102,6 @@ impl Detector {
         backends: &[Arc<Backend>],
         mut random: impl FnMut() -> u64,
     ) -> Vec<Change> {
-        self.spared.clear();
         self.follow(now, backends);
         let mut changes = self.suspects(now, backends);
         let samples: Vec<_> = backends.iter().map(Sample::take).collect();
@@ -153,7 +152,7 @@ impl Detector {
         changes
     }
 
-    /// Whom a rule has protected since the last tick: at most as many as there are backends.
+    /// Whom a rule has protected since this was last asked: each backend at most once.
     pub(crate) fn take_spared(&mut self) -> Vec<Spared> {
         std::mem::take(&mut self.spared)
     }
@@ -175,6 +174,8 @@ impl Detector {
                 (key(backend), entry.unwrap_or_else(|| Entry::new(backend, now)))
             })
             .collect();
+        // Nobody may come for them.
+        self.spared.retain(|spared| self.entries.contains_key(&key(&spared.backend)));
     }
 
     fn act(

@@ -1,6 +1,7 @@
 //! What calls read: an immutable picture of the channel, replaced as a whole by the manager.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -10,7 +11,8 @@ use highball_core::{Code, Method, Status};
 use highball_net::Platform;
 use highball_telemetry::Telemetry;
 use http::HeaderMap;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use crate::backend::Backend;
@@ -59,6 +61,19 @@ impl Picture {
         Self { picker: Arc::new(Nothing), state: State::TransientFailure, trouble: Some(why), ..Self::idle() }
     }
 
+    /// Nobody keeps the channel any more.
+    fn closed() -> Self {
+        let trouble = Some(CLOSED.to_owned());
+        Self { picker: Arc::new(Closed), state: State::Shutdown, trouble, ..Self::idle() }
+    }
+
+    /// Whether the channel itself is idle. A policy that waits to be asked is idle too, but has somebody at work: waking the
+    /// manager then brings the same picture again, and whoever waits for a picture and wakes the manager each time would
+    /// never let go.
+    pub(crate) fn sleeps(&self) -> bool {
+        self.state == State::Idle && self.config.is_none()
+    }
+
     /// What the owner of the service wants for `method`.
     pub(crate) fn method(&self, method: &Method, headers: &HeaderMap) -> Option<Arc<MethodConfig>> {
         match (&self.selector, &self.config) {
@@ -67,6 +82,28 @@ impl Picture {
             (None, None) => None,
         }
     }
+}
+
+/// Why nothing is ready, without addresses: `2 of 3 endpoints: connection refused; 1: health: NOT_SERVING`.
+pub(crate) fn trouble(backends: &[Arc<Backend>]) -> Option<String> {
+    let mut reasons: Vec<(String, usize)> = Vec::new();
+    for backend in backends {
+        let story = backend.story();
+        let ejected = story.ejection.as_ref().map(|(why, _)| format!("ejected: {why}"));
+        let Some(brief) = ejected.or_else(|| story.trouble.as_ref().map(|trouble| trouble.brief.clone()))
+        else {
+            continue;
+        };
+        match reasons.iter_mut().find(|(known, _)| *known == brief) {
+            Some((_, count)) => *count += 1,
+            None => reasons.push((brief, 1)),
+        }
+    }
+    let parts: Vec<String> = reasons
+        .into_iter()
+        .map(|(why, count)| format!("{count} of {} endpoints: {why}", backends.len()))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// Everything waits: there is no picker yet.
@@ -87,10 +124,34 @@ impl Picker for Nothing {
     }
 }
 
+/// What calls hear of a channel whose manager has ended.
+const CLOSED: &str = "the channel is closed";
+
+/// There will be nothing to pick from.
+struct Closed;
+
+impl Picker for Closed {
+    fn pick(&self, _: &Ask<'_>) -> Pick {
+        Pick::Drop(Status::new(Code::Unavailable, CLOSED))
+    }
+}
+
+/// Closes the channel when it is dropped: with the manager, which may end before the last handle does, because the runtime
+/// it lives in has. Then calls must not wait for it.
+pub(crate) struct Closing(pub(crate) Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.publish(Picture::closed());
+    }
+}
+
 /// What all parts of a channel share.
 pub(crate) struct Shared {
     /// The target as people wrote it: in errors, logs and metrics.
     pub(crate) name: String,
+    /// The same for a status, which may be passed on: without an address or a path.
+    pub(crate) alias: String,
     pub(crate) settings: Settings,
     pub(crate) platform: Arc<dyn Platform>,
     pub(crate) telemetry: Telemetry,
@@ -102,13 +163,15 @@ pub(crate) struct Shared {
     pub(crate) audience: String,
     pub(crate) budget: Arc<Budget>,
     picture: ArcSwap<Picture>,
-    /// Counts pictures, and wakes who waits for the next.
-    version: watch::Sender<u64>,
+    /// Wakes who waits for the next picture: who came first picks first.
+    renewed: Notify,
     /// A backend changed, or a call found the channel idle: the manager looks.
     pub(crate) changed: Arc<Notify>,
     /// Somebody could not connect: the resolver should look again.
     pub(crate) refresh: Notify,
     roused: AtomicBool,
+    /// Somebody wants connections without a call.
+    asked: AtomicBool,
     /// Calls under way, response bodies included.
     calls: AtomicUsize,
     /// When the last one ended, in milliseconds since `born`.
@@ -117,13 +180,16 @@ pub(crate) struct Shared {
     born: Instant,
     /// The last few picks, for people.
     pub(crate) picks: crate::explain::Picks,
-    /// The last service config that could not be read.
+    /// Why the last resolution failed.
+    pub(crate) resolve_error: ArcSwapOption<String>,
+    /// The last service config, if it could not be read.
     pub(crate) config_error: ArcSwapOption<String>,
 }
 
 /// What it takes to make one.
 pub(crate) struct Parts {
     pub(crate) name: String,
+    pub(crate) alias: String,
     pub(crate) settings: Settings,
     pub(crate) platform: Arc<dyn Platform>,
     pub(crate) telemetry: Telemetry,
@@ -135,28 +201,32 @@ pub(crate) struct Parts {
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { name, settings, platform, telemetry, connector, meters, idempotent, credentials } = parts;
+        let Parts { name, alias, settings, platform, telemetry, connector, meters, idempotent, credentials } =
+            parts;
         Arc::new(Self {
             audience: format!("https://{}", connector.head.authority),
             credentials,
             idempotent,
             budget: Budget::new(settings.replay_bytes_total_max),
             name,
+            alias,
             settings,
             platform,
             telemetry,
             connector,
             meters,
             picture: ArcSwap::from_pointee(Picture::idle()),
-            version: watch::Sender::new(0),
+            renewed: Notify::new(),
             changed: Arc::default(),
             refresh: Notify::new(),
             roused: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
             last_call: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             born: Instant::now(),
             picks: crate::explain::Picks::default(),
+            resolve_error: ArcSwapOption::empty(),
             config_error: ArcSwapOption::empty(),
         })
     }
@@ -169,12 +239,12 @@ impl Shared {
     /// Replaces the picture and wakes who waits.
     pub(crate) fn publish(&self, picture: Picture) {
         self.picture.store(Arc::new(picture));
-        self.version.send_modify(|version| *version += 1);
+        self.renewed.notify_waiters();
     }
 
     /// Hears of every picture after this moment. Subscribe first, then look at [`picture`](Self::picture).
-    pub(crate) fn pictures(&self) -> watch::Receiver<u64> {
-        self.version.subscribe()
+    pub(crate) fn pictures(&self) -> Pictures<'_> {
+        Pictures { renewed: &self.renewed, next: Box::pin(self.renewed.notified()) }
     }
 
     /// A call begins.
@@ -184,10 +254,30 @@ impl Shared {
 
     /// Rouses the channel if it is idle.
     pub(crate) fn wake(&self) {
-        if self.picture().state == State::Idle {
+        if self.picture().sleeps() {
             self.roused.store(true, Ordering::Release);
             self.changed.notify_one();
         }
+    }
+
+    /// Wants connections without a call, also of a policy that waits for one.
+    pub(crate) fn ask(&self) {
+        if self.picture().state == State::Idle {
+            self.asked.store(true, Ordering::Release);
+            self.changed.notify_one();
+        }
+        self.wake();
+    }
+
+    /// Whether somebody [asked](Self::ask) since the last time.
+    pub(crate) fn take_asked(&self) -> bool {
+        self.asked.swap(false, Ordering::AcqRel)
+    }
+
+    /// The channel is about to be idle: whoever roused it before that was served.
+    pub(crate) fn rest(&self) {
+        self.roused.store(false, Ordering::Release);
+        self.asked.store(false, Ordering::Release);
     }
 
     /// Whether an idle channel must become active.
@@ -229,6 +319,21 @@ impl Shared {
     /// Calls that wait for an endpoint.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+/// The pictures after a moment.
+pub(crate) struct Pictures<'a> {
+    renewed: &'a Notify,
+    /// Made before anybody looks at a picture, so that none is missed.
+    next: Pin<Box<Notified<'a>>>,
+}
+
+impl Pictures<'_> {
+    /// Resolves when there has been another picture since the last time. Cancel safe.
+    pub(crate) async fn changed(&mut self) {
+        self.next.as_mut().await;
+        self.next.set(self.renewed.notified());
     }
 }
 

@@ -54,6 +54,8 @@ struct Shared {
 
 struct State {
     source: Option<Body>,
+    /// The source had nothing when it was asked last.
+    starved: bool,
     /// Why the source broke; every cursor that gets there hears of it.
     broken: Option<Status>,
     envelopes: Envelopes,
@@ -68,6 +70,9 @@ struct State {
     waiting: Vec<(usize, Waker)>,
 }
 
+/// What a frame costs beside its bytes, roughly.
+const FRAME_COST_BYTES: usize = 64;
+
 #[derive(Clone)]
 enum Kept {
     Data(Bytes),
@@ -75,12 +80,16 @@ enum Kept {
 }
 
 impl Kept {
+    /// What keeping it costs: a request of tiny frames is as large as its bookkeeping.
     fn bytes(&self) -> usize {
-        match self {
-            Self::Data(data) => data.len(),
-            // Requests of gRPC have none.
-            Self::Trailers(_) => 0,
-        }
+        FRAME_COST_BYTES
+            + match self {
+                Self::Data(data) => data.len(),
+                // Requests of gRPC have none.
+                Self::Trailers(trailers) => {
+                    trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+                }
+            }
     }
 
     fn frame(self) -> Frame<Bytes> {
@@ -102,6 +111,7 @@ impl Replay {
     ) -> Self {
         let state = State {
             source: Some(source),
+            starved: false,
             broken: None,
             envelopes: Envelopes::new(message_size_bytes_max),
             frames: VecDeque::new(),
@@ -128,6 +138,16 @@ impl Replay {
     /// Whether another attempt could start.
     pub(crate) fn can_repeat(&self) -> bool {
         self.0.lock().only.is_none()
+    }
+
+    /// Whether the call goes on with another attempt than this one.
+    pub(crate) fn is_superseded(&self, attempt: usize) -> bool {
+        self.0.lock().only.is_some_and(|only| only != attempt)
+    }
+
+    /// Whether an attempt waits for more of the request: a server cannot be blamed for waiting, too.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.0.lock().starved
     }
 
     /// What is wrong with the request itself, found while it was read: what an attempt says then is beside the point.
@@ -208,7 +228,9 @@ impl Cursor {
     /// Reads a frame nobody has read yet.
     fn read(&mut self, state: &mut State, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         let Some(source) = &mut state.source else { return Poll::Ready(None) };
-        let Poll::Ready(read) = Pin::new(source).poll_frame(cx) else {
+        let read = Pin::new(source).poll_frame(cx);
+        state.starved = read.is_pending();
+        let Poll::Ready(read) = read else {
             // The source keeps one waker only; whoever is woken wakes the rest.
             state.wait(self.id, cx.waker());
             return Poll::Pending;
@@ -305,10 +327,16 @@ impl Drop for Cursor {
         state.waiting.retain(|(id, _)| *id != self.id);
         // The source may know only the waker of this one.
         state.wake_others(self.id);
+        let mut rest = None;
         if state.only == Some(self.id) {
             let end = state.first + state.frames.len();
             state.forget(end, &self.shared.budget);
+            // Nobody reads the rest: whoever writes it must hear of that, although the response may be held for long.
+            rest = state.source.take();
         }
+        // Without the lock: it is the application's.
+        drop(state);
+        drop(rest);
     }
 }
 

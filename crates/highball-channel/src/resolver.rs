@@ -54,6 +54,10 @@ pub trait Resolver: Send + 'static {
     /// A hint that connections fail, so that what is known may be out of date: look again soon. Called at any rate; how often
     /// anybody is asked is bounded in here. Must not block.
     fn refresh(&mut self);
+
+    /// The channel was idle and has forgotten everything: the next update tells all that is known, after a fresh look, although
+    /// nothing may have changed since the last. Must not block.
+    fn restart(&mut self);
 }
 
 /// All that is known of a target. Replaces the update before it.

@@ -31,7 +31,7 @@ pub(crate) async fn run(
         };
         let id = cursor.id();
         record.attempt();
-        let failed = match attempt::run(call, cursor, progress.counted, timeout).await {
+        let failed = match attempt::run(call, replay, cursor, progress.counted, timeout).await {
             Ok(committed) => {
                 replay.commit(id);
                 return Ok(committed);

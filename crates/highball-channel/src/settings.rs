@@ -30,11 +30,12 @@ pub struct Settings {
     pub backoff: BackoffSettings,
     /// Time without calls after which the channel lets go of its connections. Default 30 min (gRFC A62).
     pub idle_timeout: Duration,
-    /// Connections to one endpoint, when streams find no place on those there are (gRFC A105). The service config comes
-    /// first. Default 1; at most 10.
+    /// Connections to one endpoint, when streams find no place on those there are (gRFC A105), unless the service config
+    /// allows more. Default 1; at most 10.
     pub connections_per_endpoint_max: usize,
     /// Whether endpoints are asked for their health (gRFC A17) although the service config does not say so. Policies that
-    /// choose among endpoints only. Default yes.
+    /// choose among endpoints only. Default yes. Where nobody asked for it, one that does not answer within a second is used
+    /// without, and so is one that keeps its health to itself.
     pub health: bool,
     /// Calls in flight at one endpoint; a full endpoint is not picked. Default 1,024, Envoy's `max_requests`.
     pub endpoint_calls_max: usize,

@@ -1,5 +1,7 @@
 //! The life of one backend: idle, connecting, ready, and over again. The only writer of its connections and state.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +17,18 @@ use crate::backend::{Backend, Trouble};
 use crate::connector::Made;
 use crate::health;
 use crate::picture::Shared;
+use crate::reports::Reports;
 
 /// A connection that lived so long was a good one: the next failure starts the backoff from its beginning. A peer that
 /// takes connections and drops them at once is not hammered.
 const GOOD_LIFE: Duration = Duration::from_secs(10);
+
+/// The same for one that the server ended with a GOAWAY that complains of nothing: it wants to be connected to again. One that
+/// says so at once is not hammered either.
+const POLITE_LIFE: Duration = Duration::from_secs(1);
+
+/// How long a connection waits for what the server says of its health, when nobody asked for that.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a subchannel is told at its start.
 pub(crate) struct Subchannel {
@@ -37,37 +47,46 @@ impl Subchannel {
     /// Runs until it is dropped. Connections are then left to [`Backend::retire`].
     pub(crate) async fn run(self) {
         let mut backoff = Backoff::new(self.shared.settings.backoff);
-        // Whether the last connection broke too soon to be called a success.
-        let mut suspicious = false;
+        // Connections in a row that broke too soon to be called a success.
+        let mut short = 0_u32;
+        self.backend.wanted().await;
         loop {
-            self.backend.wanted().await;
-            if suspicious {
-                tokio::time::sleep(backoff.next(self.random())).await;
-            }
             let connection = self.connect(&mut backoff).await;
             let born = Instant::now();
-            self.live(connection).await;
-            suspicious = born.elapsed() < GOOD_LIFE;
-            if !suspicious {
+            let polite = matches!(self.live(connection).await, Leaving::GoAway { code: 0, .. });
+            // Where it was, another may be now.
+            self.shared.refresh.notify_one();
+            if born.elapsed() < if polite { POLITE_LIFE } else { GOOD_LIFE } {
+                short = short.saturating_add(1);
+            } else {
+                short = 0;
                 backoff.reset();
             }
-            self.set(State::Idle);
+            // A server that was restarted is connected to again at once; only a second time is suspicious.
+            if short > 1 && !polite {
+                // Calls do not wait for what does not last.
+                self.fail(fleeting());
+            } else {
+                self.set(State::Idle);
+                self.backend.wanted().await;
+            }
+            if short > 1 {
+                tokio::time::sleep(backoff.next(self.random())).await;
+            }
         }
     }
 
     /// Tries until it succeeds, each try at least a backoff after the one before.
     async fn connect(&self, backoff: &mut Backoff) -> Made {
-        let mut failed = false;
         loop {
             // What has failed stays so until it is ready, though it is tried again (gRFC A62).
-            if !failed {
+            if self.backend.own_state() != State::TransientFailure {
                 self.set(State::Connecting);
             }
             let next = Instant::now() + backoff.next(self.random());
             match self.attempt().await {
                 Ok(made) => return made,
                 Err(trouble) => {
-                    failed = true;
                     self.fail(trouble);
                     self.shared.refresh.notify_one();
                 }
@@ -88,15 +107,19 @@ impl Subchannel {
         made
     }
 
-    /// From the first connection to the moment when none is left that takes new streams.
-    async fn live(&self, first: Made) {
+    /// From the first connection to the moment when none is left that takes new streams; why the last one does not.
+    async fn live(&self, first: Made) -> Leaving {
         let mut connections = Connections::default();
         connections.add(first);
         self.publish(&connections);
         let mut health = self.watch(&connections);
+        let mut reports = self.reports(&connections);
         if self.health.is_none() {
             self.set(State::Ready);
         }
+        // Nobody asked for health: a server that does not answer is used without it.
+        let optional = self.health.as_ref().is_some_and(|wanted| !wanted.configured);
+        let mut patience = optional.then(|| Box::pin(tokio::time::sleep(HEALTH_PATIENCE)));
         let mut growing = None;
         let mut grow_after = Instant::now();
         let mut grow_backoff = Backoff::new(self.shared.settings.backoff);
@@ -110,13 +133,19 @@ impl Subchannel {
                     self.publish(&connections);
                     self.left(&why);
                     if connections.list.is_empty() {
-                        return;
+                        return why;
                     }
                     if watched {
                         health = self.watch(&connections);
+                        reports = self.reports(&connections);
                     }
                 }
                 heard = health.next() => self.hear(heard),
+                () = some(&mut patience) => {
+                    patience = None;
+                    self.set(State::Ready);
+                }
+                never = &mut reports => match never {},
                 grown = some(&mut growing) => {
                     growing = None;
                     // A failure is not the end: the connections there are go on, and the next call that finds no place asks
@@ -148,6 +177,13 @@ impl Subchannel {
             ),
             _ => health::Watch::none(),
         }
+    }
+
+    /// Follows the load reports on the oldest connection.
+    fn reports(&self, connections: &Connections) -> BoxFuture<'static, Infallible> {
+        let Some((_, (connection, _))) = connections.list.first() else { return Box::pin(pending()) };
+        let (connection, backend, shared) = (connection.clone(), self.backend.clone(), self.shared.clone());
+        Box::pin(Reports { connection, backend, shared }.run())
     }
 
     fn hear(&self, heard: health::Heard) {
@@ -235,6 +271,12 @@ impl Connections {
         self.list.remove(place);
         place == 0
     }
+}
+
+/// Connections are made, and do not stay.
+fn fleeting() -> Trouble {
+    let brief = "each connection ends at once".to_owned();
+    Trouble { whole: brief.clone(), brief }
 }
 
 fn describe(why: &Leaving) -> String {

@@ -86,6 +86,17 @@ impl Target {
         }
     }
 
+    /// What a status may call it, which may be passed on to strangers: a name, never an address or a path.
+    #[must_use]
+    pub(crate) fn alias(&self) -> String {
+        match self {
+            Self::Dns { host, .. } if host.literal().is_none() => host.to_string(),
+            Self::Consul { service, .. } => service.clone(),
+            Self::Etcd { prefix, .. } => prefix.trim_matches('/').to_owned(),
+            _ => "the target".to_owned(),
+        }
+    }
+
     /// What calls put into `:authority` unless told otherwise, and the name TLS verifies, less its port.
     ///
     /// That is the endpoint part of the target as it was written; of several hosts the first. Unix sockets are `localhost`;

@@ -16,7 +16,7 @@ fn rolling_restart(seed: u64, repeat: Repeat) -> Plan {
 }
 
 fn nobody_notices(seed: u64, book: &Book) {
-    assert_eq!(book.failed(millis(0)..millis(7000)).len(), 0, "seed {seed}: {}", book.log.join("\n"));
+    assert_eq!(book.failed(millis(0)..millis(7000)).len(), 0, "seed {seed}");
     let drained: Vec<_> = book.log.iter().filter(|line| line.contains("has drained")).collect();
     assert_eq!(drained.len(), 3, "seed {seed}");
     assert!(drained.iter().all(|line| line.contains(" 0 cut")), "seed {seed}: {drained:?}");
@@ -45,13 +45,13 @@ fn a_rolling_restart_fails_no_call_without_a_policy_either() {
 fn connections_that_grow_old_fail_no_call() {
     let plan = |seed| {
         let mut plan = Plan::calm(seed, 2, Config::plain());
-        plan.age_max = millis(400);
+        plan.age_max = millis(1200);
         plan.load(millis(5), Some(millis(1000)));
         plan
     };
     each(plan, |seed, book| {
         assert_eq!(book.failed(millis(0)..millis(5000)).len(), 0, "seed {seed}");
-        assert!(book.dials.len() > 15, "seed {seed}: {} connections", book.dials.len());
+        assert!(book.dials.len() >= 8, "seed {seed}: {} connections", book.dials.len());
     });
 }
 

@@ -8,10 +8,11 @@ mod tuning;
 mod weight;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::attempt::Verdict;
@@ -33,6 +34,10 @@ pub(crate) struct Load {
     active: AtomicUsize,
     latency: Latency,
     weight: Weight,
+    /// How often the backend is to report out of band; `None` while nobody wants that.
+    reports_wanted: watch::Sender<Option<Duration>>,
+    /// It does report out of band.
+    out_of_band: AtomicBool,
     /// A stamp; 0 while it is not ready.
     ready_since: AtomicU64,
     successes: AtomicU64,
@@ -51,6 +56,8 @@ impl Default for Load {
             active: AtomicUsize::new(0),
             latency: Latency::default(),
             weight: Weight::default(),
+            reports_wanted: watch::Sender::new(None),
+            out_of_band: AtomicBool::new(false),
             ready_since: AtomicU64::new(0),
             successes: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -66,6 +73,9 @@ impl Load {
         self.requests_max.store(tuning.requests_max, Ordering::Relaxed);
         if !Arc::ptr_eq(&self.tuning.load(), tuning) {
             self.tuning.store(Arc::clone(tuning));
+            let weighted = tuning.weighted.as_ref().filter(|config| config.oob_load_report);
+            let period = weighted.map(|config| config.oob_reporting_period);
+            self.reports_wanted.send_if_modified(|known| std::mem::replace(known, period) != period);
         }
     }
 
@@ -97,9 +107,31 @@ impl Load {
         self.latency.estimate(self.stamp(Instant::now()), self.tuning.load().decay)
     }
 
-    /// A report of the backend about itself. With `enableOobLoadReport` too, as long as there are no report streams: reports
-    /// of calls are better than none.
+    /// What the trailers of a call report. Not looked at while the backend reports out of band, as the service config wants
+    /// it: one call says less than the whole. A backend that does not is better known by its calls than not at all.
     pub(crate) fn report(&self, report: &OrcaReport, now: Instant) {
+        if !self.out_of_band.load(Ordering::Relaxed) {
+            self.weigh(report, now);
+        }
+    }
+
+    /// What the backend reports of itself as a whole (gRFC A51).
+    pub(crate) fn report_out_of_band(&self, report: &OrcaReport, now: Instant) {
+        self.out_of_band.store(true, Ordering::Relaxed);
+        self.weigh(report, now);
+    }
+
+    /// There are no reports out of band any more, or not yet.
+    pub(crate) fn reports_ended(&self) {
+        self.out_of_band.store(false, Ordering::Relaxed);
+    }
+
+    /// How often the service config wants reports out of band, now and when that changes.
+    pub(crate) fn reports_wanted(&self) -> watch::Receiver<Option<Duration>> {
+        self.reports_wanted.subscribe()
+    }
+
+    fn weigh(&self, report: &OrcaReport, now: Instant) {
         if let Some(config) = &self.tuning.load().weighted {
             self.weight.update(report, config, self.stamp(now));
         }

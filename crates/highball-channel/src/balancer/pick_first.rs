@@ -43,8 +43,9 @@ impl Picker for One {
                 self.0.connect();
                 Pick::Queue
             }
-            State::Connecting => Pick::Queue,
-            State::TransientFailure | State::Shutdown => Pick::Fail(failed()),
+            // One that is shut down was replaced: another picker is on its way.
+            State::Connecting | State::Shutdown => Pick::Queue,
+            State::TransientFailure => Pick::Fail(failed()),
         }
     }
 }

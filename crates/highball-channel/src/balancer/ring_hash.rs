@@ -169,18 +169,21 @@ impl Walk {
     /// (gRFC A76).
     fn anybody(&self, ask: &Ask<'_>) -> Pick {
         let mut passed = Passed::default();
-        let mut coming = self.backends.iter().any(|backend| backend.state() == State::Connecting);
+        // Looked up only when it matters: over all backends, while a pick must cost the same for any number of them.
+        let connecting = || self.backends.iter().any(|backend| backend.state() == State::Connecting);
+        let mut coming = None;
         for backend in self.along(ask.random) {
             match (backend.state(), Fit::of(backend, ask)) {
                 (State::Ready, Fit::Good) => return Pick::To(Arc::clone(backend), "ring_hash: random"),
                 (State::Ready, fit) => passed.note(backend, fit),
-                (State::Idle, _) if !coming => {
+                (State::Idle, _) if !*coming.get_or_insert_with(connecting) => {
                     backend.connect();
-                    coming = true;
+                    coming = Some(true);
                 }
                 _ => {}
             }
         }
+        let coming = coming.unwrap_or_else(connecting);
         passed.end(if coming { Pick::Queue } else { Pick::Fail(failed()) })
     }
 }

@@ -153,6 +153,8 @@ async fn a_row_of_failures_ejects_without_waiting_for_the_interval() {
     // The other is the last one that is ready.
     calls(&backends[0], Code::Unavailable, 5);
     assert!(detector.suspects(Instant::now(), &backends).is_empty());
+    // The manager asks at its next tick, which forgets nothing.
+    assert!(interval(&mut detector, &backends, &[]).is_empty());
     let spared = detector.take_spared();
     assert_eq!(spared.len(), 1);
     assert_eq!((spared[0].why, spared[0].rule), (Why::ConsecutiveFailures(5), Rule::Share));

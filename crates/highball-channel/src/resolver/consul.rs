@@ -83,6 +83,10 @@ impl Resolver for Consul {
 
     /// A blocking query is always open; there is nothing to bring forward.
     fn refresh(&mut self) {}
+
+    fn restart(&mut self) {
+        self.0.restart();
+    }
 }
 
 impl std::fmt::Debug for Consul {

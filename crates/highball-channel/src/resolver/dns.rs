@@ -72,6 +72,8 @@ pub struct Dns {
     hinted: bool,
     /// What was told last was an error, so that the next success is news.
     failed: bool,
+    /// The channel has forgotten what it was told.
+    again: bool,
 }
 
 /// The answers to all questions of one look-up.
@@ -111,10 +113,19 @@ impl Dns {
             due: Instant::now(),
             hinted: false,
             failed: false,
+            again: false,
         }
     }
 
     async fn wait_for_news(&mut self) -> Result<Update, ResolveError> {
+        if std::mem::take(&mut self.again) {
+            // Whatever comes is news.
+            self.failed = true;
+            self.due = self.asked.map_or_else(Instant::now, |asked| asked + self.settings.interval_min);
+            if self.due > Instant::now() && !self.hosts.is_unknown() {
+                return Ok(self.known());
+            }
+        }
         loop {
             if self.asking.is_none() {
                 sleep_until(self.start()).await;
@@ -171,12 +182,14 @@ impl Dns {
         match learnt.error {
             // Something is known that was not, so the error waits for the next look-up, which has it too.
             Some(error) if !is_new => Some(Err(error)),
-            _ if is_new || self.failed => {
-                let service_config = self.texts.as_ref().and_then(Texts::service_config);
-                Some(Ok(Update { endpoints: self.hosts.endpoints(), service_config, config_selector: None }))
-            }
+            _ if is_new || self.failed => Some(Ok(self.known())),
             _ => None,
         }
+    }
+
+    fn known(&self) -> Update {
+        let service_config = self.texts.as_ref().and_then(Texts::service_config);
+        Update { endpoints: self.hosts.endpoints(), service_config, config_selector: None }
     }
 
     fn schedule(&mut self, ttl: Option<Duration>, is_failure: bool) {
@@ -202,6 +215,12 @@ impl Resolver for Dns {
 
     fn refresh(&mut self) {
         self.hinted = true;
+    }
+
+    fn restart(&mut self) {
+        // An answer that nobody waited for is old by now.
+        self.asking = None;
+        self.again = true;
     }
 }
 

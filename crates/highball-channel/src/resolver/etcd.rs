@@ -74,6 +74,10 @@ impl Resolver for Etcd {
     fn refresh(&mut self) {
         self.0.refresh();
     }
+
+    fn restart(&mut self) {
+        self.0.restart();
+    }
 }
 
 impl std::fmt::Debug for Etcd {

@@ -162,6 +162,10 @@ impl Resolver for File {
 
     /// It looks often enough.
     fn refresh(&mut self) {}
+
+    fn restart(&mut self) {
+        *self = Self::new(std::mem::take(&mut self.path));
+    }
 }
 
 #[cfg(test)]

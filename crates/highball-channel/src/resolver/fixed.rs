@@ -11,28 +11,34 @@ use crate::Endpoint;
 /// One update, and never another.
 #[derive(Debug)]
 pub struct Fixed {
-    update: Option<Update>,
+    update: Update,
+    told: bool,
 }
 
 impl Fixed {
     /// These endpoints.
     #[must_use]
     pub fn new(endpoints: Vec<Endpoint>) -> Self {
-        Self { update: Some(Update::new(endpoints)) }
+        Self { update: Update::new(endpoints), told: false }
     }
 }
 
 impl Resolver for Fixed {
     fn next(&mut self) -> BoxFuture<'_, Result<Update, ResolveError>> {
-        // Taken when it is polled, and then it is ready: a future that is dropped before loses nothing.
+        // Told when it is polled, and then it is ready: a future that is dropped before loses nothing.
         async move {
-            match self.update.take() {
-                Some(update) => Ok(update),
-                None => future::pending().await,
+            if std::mem::replace(&mut self.told, true) {
+                future::pending().await
+            } else {
+                Ok(self.update.clone())
             }
         }
         .boxed()
     }
 
     fn refresh(&mut self) {}
+
+    fn restart(&mut self) {
+        self.told = false;
+    }
 }

@@ -203,6 +203,16 @@ impl<Q: Question> Resolver for Registry<Q> {
     fn refresh(&mut self) {
         self.hinted = true;
     }
+
+    fn restart(&mut self) {
+        // An answer that nobody waited for is old by now.
+        self.asking = None;
+        self.question.forget();
+        self.told = None;
+        self.untold = false;
+        self.unusable = None;
+        self.due = self.asked.map_or_else(Instant::now, |asked| asked + INTERVAL_MIN);
+    }
 }
 
 /// An endpoint at a literal address. `Err` says what it is instead.

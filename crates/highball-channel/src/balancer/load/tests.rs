@@ -209,6 +209,41 @@ async fn a_report_becomes_a_weight() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reports_of_calls_count_while_there_are_none_out_of_band() {
+    let backend = backend(1);
+    let reports = |cpu_utilization| OrcaReport { qps: 100.0, cpu_utilization, ..OrcaReport::default() };
+    let weight = || backend.load.weight(Instant::now());
+    backend.load.tune(&Arc::new(Tuning { weighted: Some(weighted()), ..Tuning::default() }));
+    backend.load.report(&reports(0.5), Instant::now());
+    assert_eq!(weight(), Some(200.0));
+    backend.load.report_out_of_band(&reports(0.25), Instant::now());
+    backend.load.report(&reports(0.5), Instant::now());
+    assert_eq!(weight(), Some(400.0), "one call says less than the whole");
+    backend.load.reports_ended();
+    backend.load.report(&reports(0.5), Instant::now());
+    assert_eq!(weight(), Some(200.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_the_reporting_period_is_told_once() {
+    let backend = backend(1);
+    let mut wanted = backend.load.reports_wanted();
+    let tune = |config| backend.load.tune(&Arc::new(Tuning { weighted: Some(config), ..Tuning::default() }));
+    tune(weighted());
+    assert!(!wanted.has_changed().unwrap(), "nobody wants reports out of band");
+    let period = Duration::from_secs(10);
+    for _ in 0..2 {
+        tune(WeightedRoundRobinConfig { oob_load_report: true, ..weighted() });
+    }
+    assert!(wanted.has_changed().unwrap());
+    assert_eq!(*wanted.borrow_and_update(), Some(period));
+    tune(WeightedRoundRobinConfig { oob_load_report: true, error_utilization_penalty: 3.0, ..weighted() });
+    assert!(!wanted.has_changed().unwrap(), "the period is the same");
+    tune(weighted());
+    assert_eq!(*wanted.borrow_and_update(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_connection_begins_another_blackout() {
     let backend = backend(1);
     let config = WeightedRoundRobinConfig { blackout_period: Duration::from_secs(10), ..weighted() };

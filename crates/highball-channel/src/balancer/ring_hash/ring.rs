@@ -10,6 +10,11 @@ use crate::backend::Backend;
 /// Entries at most, whatever the config says: the client-side cap of gRFC A42.
 pub(super) const ENTRIES_MAX: u64 = 4096;
 
+/// gRFC A42 keeps the ring near its smallest size: with every backend that leaves, the others get more points, and nearly
+/// as many keys move to those as belonged to the one that left. A share of the smallest size that does not depend on the
+/// number of backends keeps the points where they are; with the default sizes, from 8 to 32 backends of one weight.
+const SPREAD: f64 = 8.0;
+
 /// Every backend owns points on the ring, in proportion to its weight. A key belongs to the next point.
 #[derive(Debug)]
 pub(super) struct Ring {
@@ -29,14 +34,15 @@ pub(super) fn stake(backend: &Arc<Backend>) -> Stake {
 
 impl Ring {
     /// A ring of `size_min` to `size_max` points. It is as large as it must be for the lightest backend to have a whole
-    /// number of them.
+    /// number of them, and an eighth of `size_min` at least.
     pub(super) fn new(stakes: &[Stake], size_min: u64, size_max: u64) -> Self {
         let size_max = size_max.clamp(1, ENTRIES_MAX);
         let size_min = size_min.clamp(1, size_max) as f64;
         // In 64 bits: weights of 32 bits add up to more than 32 bits hold.
         let sum = stakes.iter().map(|(_, weight)| u64::from(*weight)).sum::<u64>().max(1) as f64;
         let lightest = stakes.iter().map(|(_, weight)| f64::from(*weight) / sum).fold(1.0, f64::min);
-        let scale = ((lightest * size_min).ceil() / lightest).min(size_max as f64);
+        let points = (lightest * size_min).ceil().max((size_min / SPREAD).floor());
+        let scale = (points / lightest).min(size_max as f64);
 
         // By key, not as the resolver listed them: fractions are rounded alike on every client.
         let mut order: Vec<(usize, &Stake)> = stakes.iter().enumerate().collect();

@@ -102,9 +102,8 @@ async fn few_keys_move_when_a_backend_leaves() {
         let before = ask(&mut caller, key).to(&*all);
         moved += usize::from(!Arc::ptr_eq(&before, &caller.to(&*fewer)));
     }
-    // A tenth belonged to the one that left. Nearly another tenth moves because gRFC A42 keeps the size of the ring: the
-    // others get 114 points each where they had 103, and those lie in front of some keys. All clients agree on this ring.
-    assert!((1_000..=2_000).contains(&moved), "{moved} of 10,000");
+    // Those that belonged to the one that left, about a tenth.
+    assert!((500..=1_500).contains(&moved), "{moved} of 10,000");
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,8 @@ fn consul(script: &Arc<Script>, target: &str, settings: &Settings) -> Consul {
 }
 
 async fn next(consul: &mut Consul) -> Result<Vec<(String, Option<u32>)>, String> {
-    let update = consul.next().await.map_err(|error| error.to_string())?;
+    let news = timeout(Duration::from_secs(10_000), consul.next()).await.expect("no news");
+    let update = news.map_err(|error| error.to_string())?;
     Ok(update.endpoints.iter().map(|endpoint| (endpoint.name(), endpoint.attributes.weight)).collect())
 }
 

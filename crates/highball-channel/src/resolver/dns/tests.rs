@@ -20,7 +20,8 @@ fn dns(script: &Arc<Script>, settings: &Settings) -> Dns {
 
 /// An update's endpoints, or the error.
 async fn next(dns: &mut Dns) -> Result<Vec<String>, String> {
-    let update = dns.next().await.map_err(|error| error.to_string())?;
+    let news = timeout(Duration::from_secs(10_000), dns.next()).await.expect("no news");
+    let update = news.map_err(|error| error.to_string())?;
     Ok(update.endpoints.iter().map(Endpoint::name).collect())
 }
 

@@ -12,7 +12,8 @@ fn etcd(script: &Arc<Script>) -> Etcd {
 }
 
 async fn next(etcd: &mut Etcd) -> Result<Vec<(String, Option<u32>)>, String> {
-    let update = etcd.next().await.map_err(|error| error.to_string())?;
+    let news = timeout(Duration::from_secs(10_000), etcd.next()).await.expect("no news");
+    let update = news.map_err(|error| error.to_string())?;
     Ok(update.endpoints.iter().map(|endpoint| (endpoint.name(), endpoint.attributes.weight)).collect())
 }
 
