@@ -1,42 +1,55 @@
 //! The flags by which a program reaches a server, shared by those that call this service.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use futures_util::future::{self, BoxFuture};
-use highball::auth::credentials::{Credentials, CredentialsError, Headers};
+use highball::auth::credentials::{
+    Credentials, CredentialsError, DangerOverPlaintext, StaticToken, TokenFile,
+};
 use highball::channel::Target;
 use highball::channel::target::HostPort;
 use highball::net::Os;
 use highball::net::tls::client::{ClientTls, Settings};
-use http::HeaderValue;
-use http::header::AUTHORIZATION;
 
 /// Transport security and who calls, as a person at a terminal writes them.
 #[derive(Debug, Clone, Args)]
 pub struct DialFlags {
     /// Use TLS, with the CAs of this system. Every other TLS flag implies it.
-    #[arg(long)]
+    #[arg(long, global = true, help_heading = "Connection")]
     tls: bool,
     /// CAs that the server's certificate must come from (PEM), instead of the system's.
-    #[arg(long, value_name = "FILE", alias = "tls-ca-cert")]
+    #[arg(long, global = true, help_heading = "Connection", value_name = "FILE", alias = "tls-ca-cert")]
     tls_ca: Option<PathBuf>,
     /// Certificate to show to the server (PEM).
-    #[arg(long, value_name = "FILE", alias = "tls-client-cert", requires = "tls_key")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Connection",
+        value_name = "FILE",
+        alias = "tls-client-cert",
+        requires = "tls_key"
+    )]
     tls_cert: Option<PathBuf>,
     /// Key of that certificate (PEM).
-    #[arg(long, value_name = "FILE", alias = "tls-client-key", requires = "tls_cert")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Connection",
+        value_name = "FILE",
+        alias = "tls-client-key",
+        requires = "tls_cert"
+    )]
     tls_key: Option<PathBuf>,
     /// Name that the server's certificate must be for, instead of the one that is dialled.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, global = true, help_heading = "Connection", value_name = "NAME")]
     tls_server_name: Option<String>,
     /// Bearer token to present. Other users of this machine can see it in the list of processes: rather use --token-file.
-    #[arg(long, value_name = "TOKEN", value_parser = bearer, conflicts_with = "token_file")]
-    token: Option<HeaderValue>,
-    /// File that holds a bearer token to present. Tokens travel over TLS, or stay on this machine.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "Connection", value_name = "TOKEN", value_parser = StaticToken::new, conflicts_with = "token_file")]
+    token: Option<StaticToken>,
+    /// File that holds a bearer token to present, and is read again when it changes. Tokens travel over TLS, or stay on this
+    /// machine.
+    #[arg(long, global = true, help_heading = "Connection", value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
@@ -69,40 +82,27 @@ impl DialFlags {
         Ok(Some(Arc::new(tls)))
     }
 
-    /// The token, as credentials for a channel to `target`. The file is read once.
+    /// The token, as credentials for a channel to `target`.
     ///
     /// # Errors
     /// A sentence, when the file cannot be read, or when the token would leave this machine without TLS.
     pub fn credentials(&self, target: &str) -> Result<Option<Arc<dyn Credentials>>, String> {
-        let header = match (&self.token, &self.token_file) {
-            (Some(header), _) => header.clone(),
-            (None, Some(file)) => {
-                let text = fs::read_to_string(file)
-                    .map_err(|cause| format!("cannot read the token in {}: {cause}", file.display()))?;
-                bearer(text.trim()).map_err(|problem| format!("{}: {problem}", file.display()))?
-            }
+        let sentence = |error: CredentialsError| error.to_string();
+        let credentials: Arc<dyn Credentials> = match (&self.token, &self.token_file) {
+            (Some(token), _) => Arc::new(token.clone()),
+            (None, Some(file)) => Arc::new(TokenFile::open(file, Os::shared()).map_err(sentence)?),
             (None, None) => return Ok(None),
         };
-        if !self.wants_tls() && !stays_here(target) {
+        if self.wants_tls() {
+            return Ok(Some(credentials));
+        }
+        if !stays_here(target) {
             return Err(format!(
                 "a token without TLS may only go to this machine, and {target} may be another; add --tls or --tls-ca"
             ));
         }
-        Ok(Some(Arc::new(Bearer(header))))
+        Ok(Some(Arc::new(DangerOverPlaintext::new(credentials))))
     }
-}
-
-/// The header of a token.
-fn bearer(token: &str) -> Result<HeaderValue, String> {
-    // RFC 6750, section 2.1, less what any token has.
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("a token is visible ASCII characters without a space".to_owned());
-    }
-    let mut header = HeaderValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| "the token does not fit into a header".to_owned())?;
-    // Kept out of logs and of HPACK's table.
-    header.set_sensitive(true);
-    Ok(header)
 }
 
 /// Whether nothing sent to `target` can leave this machine. Names of others are not looked up: whoever answers may lie.
@@ -120,41 +120,30 @@ fn stays_here(target: &str) -> bool {
     }
 }
 
-/// One token for every call.
-#[derive(Debug)]
-struct Bearer(HeaderValue);
-
-impl Credentials for Bearer {
-    fn headers<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Headers, CredentialsError>> {
-        Box::pin(future::ready(Ok(vec![(AUTHORIZATION, self.0.clone())])))
-    }
-
-    fn allows_plaintext(&self) -> bool {
-        // Where it may not, the flags were refused.
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn only_loopback_and_unix_sockets_stay_on_this_machine() {
-        for here in
-            ["localhost:1", "127.0.0.1:1", "[::1]:1", "unix:/run/a", "static:///127.0.0.1:1,localhost:2", "ipv4:127.1.1.1:1"]
-        {
+        for here in [
+            "localhost:1",
+            "127.0.0.1:1",
+            "[::1]:1",
+            "unix:/run/a",
+            "static:///127.0.0.1:1,localhost:2",
+            "ipv4:127.1.1.1:1",
+        ] {
             assert!(stays_here(here), "{here}");
         }
-        for there in ["a.example:1", "10.0.0.1:1", "static:///127.0.0.1:1,10.0.0.1:1", "ipv4:127.0.0.1:1,10.0.0.1:1", ":"] {
+        for there in [
+            "a.example:1",
+            "10.0.0.1:1",
+            "static:///127.0.0.1:1,10.0.0.1:1",
+            "ipv4:127.0.0.1:1,10.0.0.1:1",
+            ":",
+        ] {
             assert!(!stays_here(there), "{there}");
         }
-    }
-
-    #[test]
-    fn a_token_is_hidden_from_whoever_prints_the_flags() {
-        let header = bearer("eyJ.secret").unwrap();
-        assert!(!format!("{header:?}").contains("secret"));
-        assert!(bearer("two words").is_err() && bearer("").is_err());
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! It is not a library for other services, and it knows nothing of sockets, TLS or limits: the server in
-//! front does.
+//! front does. Programs that call it use [`client`].
 //!
 //! ```
 //! # async fn example(path: &std::path::Path) -> Result<(), orders::StartError> {
@@ -40,7 +40,9 @@
 //! * Every queue, stream and page has a bound, and the bound is in the documentation of the call.
 
 mod app;
+pub mod client;
 mod clock;
+mod dial;
 mod domain;
 mod host;
 pub mod proto;
@@ -50,6 +52,7 @@ mod store;
 mod supervised;
 
 pub use app::{App, Seams};
+pub use dial::DialFlags;
 pub use host::{Bound, Plan, StartError};
 pub use security::{Security, SecurityFlags};
 pub use store::{Database, DatabaseSettingError, OpenError};

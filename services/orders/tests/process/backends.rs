@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use buffa::Message;
-use bytes::Bytes;
 use futures_util::future::join_all;
 use highball::core::envelope::seal;
 use highball::{Channel, Code, Status};
@@ -41,7 +40,7 @@ impl Place {
 }
 
 async fn call(channel: &Channel, path: &str, message: &impl Message) -> Status {
-    let body = Full::new(Bytes::from(seal(&message.encode_to_vec())));
+    let body = Full::new(seal(&message.encode_to_vec()));
     let request = Request::post(path).header("content-type", "application/grpc").body(body).unwrap();
     let response = channel.call(request).await;
     if let Some(status) = Status::from_headers(response.headers()) {
