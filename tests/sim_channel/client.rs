@@ -1,5 +1,6 @@
 //! The host that calls: its channels, its load, and what is checked all the time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::caller;
-use crate::config::Method;
+use crate::config::{Method, PEAK_EWMA};
 use crate::host::PORT;
 use crate::ledger::{Dial, Ledger, now};
 use crate::plan::Call;
@@ -29,6 +30,8 @@ const LOOK: Duration = Duration::from_millis(25);
 const LAST_CALL: Duration = Duration::from_secs(45);
 /// After everything is whole and all calls have ended, endpoints must be ready and calls must succeed by then.
 const CONVERGENCE: Duration = Duration::from_secs(20);
+/// A connection into the void is found out by then: keepalive's time and timeout, and a little.
+const VOID: Duration = Duration::from_secs(12);
 /// After the channels are gone, servers must know by then.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -194,13 +197,21 @@ fn name_of(address: &str) -> String {
 async fn converge(world: &World, line: &Line, ids: &mut std::ops::RangeFrom<u64>) {
     let (hosts, config) = (world.plan.hosts, &world.plan.config);
     let patience = Instant::now() + CONVERGENCE;
-    let mut row = 0;
-    while row < 3 * hosts {
+    // An endpoint counts once it has answered. A policy that keeps away from the slow may do so until a connection into the
+    // void is found out.
+    let all = if config.spreads() { hosts } else { 1 };
+    let proven = if config.policy == PEAK_EWMA { world.plan.healed + VOID } else { Duration::ZERO };
+    let (mut row, mut heard) = (0, BTreeSet::new());
+    while row < 3 * hosts || heard.len() < all || now() < proven {
         let ended = caller::run(&line.channel, probe(ids, line, 1000), &world.ledger).await;
         let snapshot = line.channel.snapshot();
         let ready = snapshot.endpoints.iter().filter(|endpoint| endpoint.state == "READY").count();
-        let all = if config.is_pick_first() { 1 } else { hosts };
-        row = if ended.code == Some(Code::Ok) && ready == all { row + 1 } else { 0 };
+        if ended.code == Some(Code::Ok) && ready == if config.is_pick_first() { 1 } else { hosts } {
+            row += 1;
+            heard.extend(ended.host);
+        } else {
+            (row, heard) = (0, BTreeSet::new());
+        }
         if Instant::now() > patience {
             world.ledger.violation(format_args!("channel {} does not converge: {snapshot:#?}", line.number));
             return;
