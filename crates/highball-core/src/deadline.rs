@@ -23,8 +23,6 @@ pub enum DeadlineOrigin {
     Inherited,
     /// The service config of what is called: `timeout` of its method.
     MethodConfig,
-    /// The channel's default for unary methods; the application set none.
-    ChannelDefault,
 }
 
 /// A moment after which an RPC answers DEADLINE_EXCEEDED.
@@ -84,7 +82,6 @@ impl fmt::Display for Deadline {
             DeadlineOrigin::ServerCap => write!(f, "{allowed:?} set by the server (deadline_cap)"),
             DeadlineOrigin::Inherited => write!(f, "{allowed:?} left to the RPC that made the call"),
             DeadlineOrigin::MethodConfig => write!(f, "{allowed:?} set by the service config (timeout)"),
-            DeadlineOrigin::ChannelDefault => write!(f, "{allowed:?} set by the channel (deadline_default)"),
         }
     }
 }
