@@ -4,17 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use buffa::encoding::{Tag, WireType, decode_varint, encode_varint, skip_field};
-use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::stream::{BoxStream, StreamExt as _};
 use highball_core::backoff::Backoff;
-use highball_core::envelope::seal;
 use highball_core::{Code, Status};
 use highball_net::Platform;
 use highball_net::client::Connection;
 use tokio::time::Instant;
 
 use crate::connector::Head;
+use crate::health_check;
 use crate::messages::{Messages, malformed, request};
 
 const PATH: &str = "/grpc.health.v1.Health/Watch";
@@ -163,7 +161,7 @@ impl Watcher {
             tokio::time::sleep_until(begin_at).await;
         }
         self.begun = Instant::now();
-        let request = request(&self.head, PATH, wanted(&self.wanted.service));
+        let request = request(&self.head, PATH, health_check::request(&self.wanted.service));
         let stream = Messages::open(&self.connection, STREAMS_MIN, request, MESSAGE_SIZE_BYTES_MAX).await?;
         self.stream = Some(stream);
         self.heard().await
@@ -172,32 +170,8 @@ impl Watcher {
     /// Cancel safe.
     async fn heard(&mut self) -> Result<u64, Status> {
         let Some(stream) = &mut self.stream else { return std::future::pending().await };
-        status_of(&stream.next().await?).ok_or_else(malformed)
+        health_check::status(&stream.next().await?).ok_or_else(malformed)
     }
-}
-
-/// `HealthCheckRequest { string service = 1; }`, sealed.
-fn wanted(service: &str) -> Bytes {
-    let mut message = BytesMut::new();
-    if !service.is_empty() {
-        message.put_u8(0x0a);
-        encode_varint(service.len() as u64, &mut message);
-        message.put_slice(service.as_bytes());
-    }
-    seal(&message)
-}
-
-/// `HealthCheckResponse { ServingStatus status = 1; }`: the number, 0 when it is absent.
-fn status_of(mut message: &[u8]) -> Option<u64> {
-    let mut status = 0;
-    while !message.is_empty() {
-        let tag = Tag::decode(&mut message).ok()?;
-        match (tag.field_number(), tag.wire_type()) {
-            (1, WireType::Varint) => status = decode_varint(&mut message).ok()?,
-            _ => skip_field(tag, &mut message).ok()?,
-        }
-    }
-    Some(status)
 }
 
 impl fmt::Debug for Watch {

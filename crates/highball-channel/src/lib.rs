@@ -21,6 +21,7 @@ mod connector;
 pub mod endpoint;
 pub mod explain;
 mod health;
+pub mod health_check;
 mod hedge;
 mod idempotency;
 mod manager;

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use buffa::encoding::{Tag, WireType, decode_varint, encode_varint, skip_field};
-use bytes::{BufMut as _, Bytes, BytesMut};
+use highball::channel::health_check;
 use highball::core::deadline::{TIMEOUT_HEADER, encode_timeout};
-use highball::core::envelope::{PREFIX_SIZE_BYTES, seal};
+use highball::core::envelope::PREFIX_SIZE_BYTES;
 use highball::{Channel, Code, Status};
 use http::header::USER_AGENT;
 use http::{HeaderValue, Request};
@@ -48,7 +47,7 @@ pub(crate) async fn check(
     timeout: Duration,
     user_agent: &HeaderValue,
 ) -> Result<Health, Status> {
-    let mut request = Request::new(Full::new(message(service)));
+    let mut request = Request::new(Full::new(health_check::request(service)));
     *request.method_mut() = http::Method::POST;
     *request.uri_mut() = http::Uri::from_static("/grpc.health.v1.Health/Check");
     request.headers_mut().insert(TIMEOUT_HEADER, encode_timeout(timeout));
@@ -67,32 +66,13 @@ pub(crate) async fn check(
     serving(&collected.to_bytes()).ok_or_else(malformed)
 }
 
-/// `HealthCheckRequest { string service = 1; }`, sealed.
-fn message(service: &str) -> Bytes {
-    let mut message = BytesMut::new();
-    if !service.is_empty() {
-        message.put_u8(0x0a);
-        encode_varint(service.len() as u64, &mut message);
-        message.put_slice(service.as_bytes());
-    }
-    seal(&message)
-}
-
 /// `HealthCheckResponse { ServingStatus status = 1; }`, sealed and not compressed.
 fn serving(sealed: &[u8]) -> Option<Health> {
-    let (prefix, mut message) = sealed.split_at_checked(PREFIX_SIZE_BYTES)?;
+    let (prefix, message) = sealed.split_at_checked(PREFIX_SIZE_BYTES)?;
     if prefix.first() != Some(&0) {
         return None;
     }
-    let mut status = 0;
-    while !message.is_empty() {
-        let tag = Tag::decode(&mut message).ok()?;
-        match (tag.field_number(), tag.wire_type()) {
-            (1, WireType::Varint) => status = decode_varint(&mut message).ok()?,
-            _ => skip_field(tag, &mut message).ok()?,
-        }
-    }
-    Some(match status {
+    Some(match health_check::status(message)? {
         1 => Health::Serving,
         2 => Health::NotServing,
         3 => Health::ServiceUnknown,
@@ -107,6 +87,7 @@ fn malformed() -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use highball::core::envelope::seal;
 
     #[test]
     fn a_health_status_is_read_and_later_fields_are_skipped() {
@@ -117,11 +98,5 @@ mod tests {
         for broken in [&b""[..], b"\0\0", b"\x01\0\0\0\0", &seal(b"\x08")[..]] {
             assert_eq!(serving(broken), None, "{broken:?}");
         }
-    }
-
-    #[test]
-    fn the_name_of_a_service_is_the_first_field() {
-        assert_eq!(message(""), seal(b""));
-        assert_eq!(message("a.B"), seal(b"\x0a\x03a.B"));
     }
 }
