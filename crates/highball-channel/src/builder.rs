@@ -25,10 +25,12 @@ use crate::target::{Target, TargetError};
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
     target: String,
+    name: Option<String>,
     settings: Settings,
     tls: Option<Arc<ClientTls>>,
     authority: Option<String>,
     service_config: Option<String>,
+    default_config: Option<ServiceConfig>,
     descriptors: Vec<Vec<u8>>,
     resolver: Option<Box<dyn Resolver>>,
     resolving: resolver::Settings,
@@ -65,10 +67,12 @@ impl Builder {
     pub(crate) fn new(target: &str) -> Self {
         Self {
             target: target.to_owned(),
+            name: None,
             settings: Settings::default(),
             tls: None,
             authority: None,
             service_config: None,
+            default_config: None,
             descriptors: Vec::new(),
             resolver: None,
             resolving: resolver::Settings::default(),
@@ -100,6 +104,19 @@ impl Builder {
     /// What is wanted of calls while the resolver brings no service config: JSON (grpc `doc/service_config.md`).
     pub fn with_service_config(mut self, json: impl Into<String>) -> Self {
         self.service_config = Some(json.into());
+        self
+    }
+
+    /// The same, made by the program instead of read.
+    pub fn with_default_config(mut self, config: ServiceConfig) -> Self {
+        self.default_config = Some(config);
+        self
+    }
+
+    /// Calls the target by this name in statuses, metrics and logs. Callers see it. Default the target itself, and in statuses
+    /// what of it is no address.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
         self
     }
 
@@ -148,7 +165,8 @@ impl Builder {
     /// [`ChannelError`] names what cannot be read and how it should look.
     pub fn build(self) -> Result<Channel, ChannelError> {
         let Self { settings, platform, telemetry, tls, .. } = self;
-        let config = self.service_config.as_deref().map(ServiceConfig::parse).transpose()?.map(Arc::new);
+        let config = self.service_config.as_deref().map(ServiceConfig::parse).transpose()?;
+        let config = config.or(self.default_config).map(Arc::new);
         let (resolver, default_authority, alias) = match self.resolver {
             Some(resolver) => (resolver, self.target.clone(), self.target.clone()),
             None => {
@@ -157,6 +175,8 @@ impl Builder {
                 (resolver::open(&target, &platform, &self.resolving)?, authority, alias)
             }
         };
+        let alias = self.name.clone().unwrap_or(alias);
+        let name = self.name.unwrap_or_else(|| self.target.clone());
         let careless = |credentials: &Arc<dyn Credentials>| tls.is_none() && !credentials.allows_plaintext();
         if self.credentials.as_ref().is_some_and(careless) {
             return Err(ChannelError::Plaintext);
@@ -176,12 +196,12 @@ impl Builder {
             tasks.spawner(),
             settings.clone(),
             Head { scheme, authority },
-            (telemetry.clone(), &self.target),
+            (telemetry.clone(), &name),
         );
         let shared = Shared::new(Parts {
             idempotent: Idempotent::read(&self.descriptors)?,
-            meters: Meters::new(telemetry.clone(), &self.target),
-            name: self.target,
+            meters: Meters::new(telemetry.clone(), &name),
+            name,
             alias,
             settings,
             platform,

@@ -11,6 +11,7 @@ use tokio::time::timeout_at;
 use crate::answer;
 use crate::backend::Backend;
 use crate::channel::{Owner, WaitForReady};
+use crate::options::CallOptions;
 use crate::picture::Shared;
 use crate::record::Record;
 use crate::replay::Replay;
@@ -39,7 +40,11 @@ pub(crate) struct Call {
 ///
 /// # Cancel safety
 /// Dropping the future, or later the response body, resets the stream; the call is recorded as CANCELLED.
-pub(crate) async fn run(owner: Arc<Owner>, request: Request<Body>) -> Response<Body> {
+pub(crate) async fn run(
+    owner: Arc<Owner>,
+    request: Request<Body>,
+    options: Option<Arc<CallOptions>>,
+) -> Response<Body> {
     // Start the record. What is not a gRPC call never leaves.
     let shared = &owner.shared;
     let (mut head, body) = request.into_parts();
@@ -61,10 +66,16 @@ pub(crate) async fn run(owner: Arc<Owner>, request: Request<Body>) -> Response<B
         current::deadline().map(|at| at.at().saturating_duration_since(started)),
         DeadlineOrigin::Inherited,
     );
+    if let Some((allowed, origin)) = options.as_ref().and_then(|options| options.deadline) {
+        record.narrow(Some(allowed), origin);
+    }
 
     // What the owner of the service wants for this method; known once the target was resolved.
     let wish = head.extensions.get::<WaitForReady>().map(|wish| wish.0);
-    let found = config(shared, &method, &head.headers, wish.unwrap_or(shared.settings.wait_for_ready));
+    let stated = options.as_ref().and_then(|options| options.config.clone());
+    let exact = stated.is_some();
+    let wait = wish.unwrap_or(shared.settings.wait_for_ready);
+    let found = config(shared, &method, &head.headers, stated, wait);
     let (config, throttle) = match in_time(record.deadline(), found).await {
         Some(Ok(found)) => found,
         Some(Err(status)) => return record.refuse(status),
@@ -80,10 +91,12 @@ pub(crate) async fn run(owner: Arc<Owner>, request: Request<Body>) -> Response<B
     let replay = Replay::new(body, request_max, replay_bytes_max, shared.budget.clone());
 
     // Attempts, until one commits the call or none is left.
+    let keep = options.is_some_and(|options| options.keep_authority);
+    let authority = head.uri.authority().filter(|_| keep).cloned();
     let call = Call {
         shared: shared.clone(),
         method,
-        uri: shared.connector.head.with(path),
+        uri: shared.connector.head.with(authority, path),
         headers: head.headers,
         deadline: record.deadline(),
         wait_for_ready: wish.or(config.wait_for_ready).unwrap_or(shared.settings.wait_for_ready),
@@ -97,7 +110,7 @@ pub(crate) async fn run(owner: Arc<Owner>, request: Request<Body>) -> Response<B
             Repeat::Hedge(policy) => hedge::run(&call, policy, &replay, &mut record).await,
             Repeat::Retry(policy) => retry::run(&call, Some(policy), &replay, &mut record).await,
             Repeat::Never => {
-                let policy = shared.idempotent.policy(&call.method);
+                let policy = shared.idempotent.policy(&call.method).filter(|_| !exact);
                 retry::run(&call, policy, &replay, &mut record).await
             }
         }
@@ -157,13 +170,19 @@ type Config = (Arc<MethodConfig>, Option<Arc<Throttle>>);
 ///
 /// # Errors
 /// UNAVAILABLE when the target cannot be resolved and the call does not wait; RESOURCE_EXHAUSTED when too many wait.
-async fn config(shared: &Shared, method: &Method, headers: &HeaderMap, wait: bool) -> Result<Config, Status> {
+async fn config(
+    shared: &Shared,
+    method: &Method,
+    headers: &HeaderMap,
+    stated: Option<Arc<MethodConfig>>,
+    wait: bool,
+) -> Result<Config, Status> {
     let mut waiting = None;
     loop {
         {
             let picture = shared.picture();
             if let Some(config) = picture.method(method, headers) {
-                return Ok((config, picture.throttle.clone()));
+                return Ok((stated.unwrap_or(config), picture.throttle.clone()));
             }
             let hopeless = !wait || picture.state == State::Shutdown;
             if let Some(trouble) = picture.trouble.as_ref().filter(|_| hopeless) {

@@ -11,8 +11,10 @@ use highball_core::{Body, BoxError, Method};
 use highball_net::Tasks;
 use http::{HeaderMap, Request, Response};
 
+use crate::balancer::{Ask, Pick};
 use crate::builder::{Builder, ChannelError};
 use crate::explain::Snapshot;
+use crate::options::CallOptions;
 use crate::picture::Shared;
 use crate::service_config::{MethodConfig, Repeat};
 use crate::{State, call};
@@ -152,7 +154,34 @@ impl Channel {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        call::run(self.0.clone(), request.map(Body::new)).await
+        call::run(self.0.clone(), request.map(Body::new), None).await
+    }
+
+    /// Like [`call`](Self::call), with what the request cannot say.
+    ///
+    /// # Cancel safety
+    /// As [`call`](Self::call).
+    pub async fn call_with(&self, request: Request<Body>, options: Arc<CallOptions>) -> Response<Body> {
+        call::run(self.0.clone(), request, Some(options)).await
+    }
+
+    /// Where a call of `method` with these headers would go now, and why. For people: it takes a turn, where turns are taken,
+    /// and opens nothing.
+    ///
+    /// # Errors
+    /// Why it would find no endpoint.
+    pub fn would_pick(&self, method: &Method, headers: &HeaderMap) -> Result<(String, &'static str), String> {
+        let shared = &self.0.shared;
+        let picture = shared.picture();
+        let ask = Ask { method, headers, tried: &[], random: shared.platform.random() };
+        match picture.picker.pick(&ask) {
+            Pick::To(backend, why) => Ok((backend.endpoint().name(), why)),
+            Pick::Queue => Err("nothing is ready yet: the call would wait".to_owned()),
+            Pick::Fail(status) | Pick::Drop(status) => Err(match &picture.trouble {
+                Some(trouble) => format!("{}: {trouble}", status.message()),
+                None => status.message().to_owned(),
+            }),
+        }
     }
 }
 
@@ -172,7 +201,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let owner = self.0.clone();
-        Box::pin(async move { Ok(call::run(owner, request.map(Body::new)).await) })
+        Box::pin(async move { Ok(call::run(owner, request.map(Body::new), None).await) })
     }
 }
 

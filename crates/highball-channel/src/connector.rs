@@ -40,14 +40,14 @@ pub(crate) struct Head {
 impl Head {
     /// An absolute URI for `path`, which must be a literal that parses.
     pub(crate) fn uri(&self, path: &'static str) -> Uri {
-        self.with(PathAndQuery::from_static(path))
+        self.with(None, PathAndQuery::from_static(path))
     }
 
-    /// An absolute URI.
-    pub(crate) fn with(&self, path: PathAndQuery) -> Uri {
+    /// An absolute URI, with another authority than the target's perhaps.
+    pub(crate) fn with(&self, authority: Option<Authority>, path: PathAndQuery) -> Uri {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
-        parts.authority = Some(self.authority.clone());
+        parts.authority = authority.or_else(|| Some(self.authority.clone()));
         parts.path_and_query = Some(path);
         // All three parts are there, which is all that can be wrong with them.
         Uri::from_parts(parts).unwrap_or_default()

@@ -23,6 +23,8 @@ pub enum DeadlineOrigin {
     Inherited,
     /// The service config of what is called: `timeout` of its method.
     MethodConfig,
+    /// The route of a proxy on the way: its `deadline`.
+    Route,
 }
 
 /// A moment after which an RPC answers DEADLINE_EXCEEDED.
@@ -82,6 +84,7 @@ impl fmt::Display for Deadline {
             DeadlineOrigin::ServerCap => write!(f, "{allowed:?} set by the server (deadline_cap)"),
             DeadlineOrigin::Inherited => write!(f, "{allowed:?} left to the RPC that made the call"),
             DeadlineOrigin::MethodConfig => write!(f, "{allowed:?} set by the service config (timeout)"),
+            DeadlineOrigin::Route => write!(f, "{allowed:?} set by the route (deadline)"),
         }
     }
 }
