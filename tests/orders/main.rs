@@ -14,6 +14,7 @@ mod drain;
 mod greeter;
 mod lists;
 mod process;
+mod replicas;
 mod shop;
 mod users;
 mod watch;

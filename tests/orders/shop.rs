@@ -1,6 +1,7 @@
 //! The service for the length of a test, and what the tests ask of it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use highball::{DrainReport, ListenAddr, Settings};
@@ -33,20 +34,28 @@ pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     done.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
 }
 
-/// A running service with a database of its own.
+/// A running service with its database.
 pub(crate) struct Shop {
     addr: SocketAddr,
     admin: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     run: JoinHandle<DrainReport>,
-    /// Removed after the service is gone.
-    data: TempDir,
+    /// Removed after the last service over it is gone.
+    data: Arc<TempDir>,
 }
 
 impl Shop {
-    /// Opens on ports the system chooses.
+    /// Opens on ports the system chooses, with a database of its own.
     pub(crate) async fn open() -> Self {
-        let data = tempfile::tempdir().unwrap();
+        Self::over(Arc::new(tempfile::tempdir().unwrap())).await
+    }
+
+    /// Opens another one over the same database.
+    pub(crate) async fn branch(&self) -> Self {
+        Self::over(self.data.clone()).await
+    }
+
+    async fn over(data: Arc<TempDir>) -> Self {
         let any: ListenAddr = "127.0.0.1:0".parse().unwrap();
         let plan = Plan {
             listen: vec![any.clone()],

@@ -9,7 +9,8 @@ use crate::ecommerce::{GetOrderRequest, OrderStatus, OrderUpdate, WatchOrderRequ
 use crate::process::Process;
 use crate::shop::{Orders, Shop, an_order, fields, request, resource, soon};
 
-const STEPS: [OrderStatus; 3] = [OrderStatus::Confirmed, OrderStatus::Shipped, OrderStatus::Delivered];
+pub(crate) const STEPS: [OrderStatus; 3] =
+    [OrderStatus::Confirmed, OrderStatus::Shipped, OrderStatus::Delivered];
 
 pub(crate) async fn watch(orders: &mut Orders, id: &str) -> Streaming<OrderUpdate> {
     let order_id = id.to_owned();

@@ -4,7 +4,7 @@ use connectrpc::ConnectRpcService;
 use highball::{Counter, Dependency, Draining};
 
 use crate::rpc;
-use crate::store::{self, Database, OpenError, Reports, Store, Writer};
+use crate::store::{self, Database, Follower, OpenError, Reports, Store, Writer};
 
 /// What the application shares with the server that hosts it.
 #[derive(Debug, Clone)]
@@ -23,12 +23,15 @@ pub struct Seams {
 
 /// Orders, users and greetings over one database.
 ///
-/// The application owns its writer task: [`close`](Self::close) ends it in good order, dropping the
-/// application ends it at once.
+/// Several applications, in one process or in several of one machine, may share a database.
+///
+/// The application owns its tasks, one that writes and one that tells watchers what was written:
+/// [`close`](Self::close) ends them in good order, dropping the application ends them at once.
 #[derive(Debug)]
 pub struct App {
     store: Store,
     writer: Writer,
+    follower: Follower,
     draining: Draining,
 }
 
@@ -49,8 +52,8 @@ impl App {
             users_created: seams.users_created,
             writes_dropped: seams.writes_dropped,
         };
-        let (store, writer) = store::open(database, reports).await?;
-        Ok(Self { store, writer, draining: seams.draining })
+        let (store, writer, follower) = store::open(database, reports).await?;
+        Ok(Self { store, writer, follower, draining: seams.draining })
     }
 
     /// The services, as one tower service that speaks gRPC. Messages are limited to 4 MiB; deadlines are
@@ -61,7 +64,7 @@ impl App {
         rpc::service(&self.store, &self.draining)
     }
 
-    /// Writes what is queued and closes the database. Call it when the server has drained. Later writes and
+    /// Writes what is queued and closes the database. Call it when the server has drained. Watches end, later writes and
     /// reads are answered with UNAVAILABLE, and the database is reported down.
     ///
     /// # Cancel safety
@@ -69,7 +72,9 @@ impl App {
     /// Dropped, it stops the writer at once: the commit under way is kept or undone as a whole, and queued
     /// writes are refused.
     pub async fn close(self) {
-        // The writer is the last to leave: it folds the write-ahead log into the file, and a copy of it is complete.
+        // The writer is the last to leave: unless another process goes on, it folds the write-ahead log into the file, and a
+        // copy of it is complete.
+        self.follower.close().await;
         self.store.close().await;
         self.writer.close().await;
     }

@@ -6,8 +6,10 @@
 //!
 //! ```text
 //! highball::Server -> rpc (messages, rules, errors) -> domain (plain data)
-//!                                                   -> store (one writer, few readers, watchers)
+//!                                                   -> store (one writer, few readers, watchers, a follower)
 //! ```
+//!
+//! Several processes of one machine may serve one file: its replicas. It does not matter which of them a call reaches.
 //!
 //! It is not a library for other services, and it knows nothing of sockets, TLS or limits: the server in
 //! front does. Programs that call it use [`client`].
@@ -35,7 +37,7 @@
 //!
 //! * An RPC that writes is answered after its commit is on disk, and only then.
 //! * The same `idempotency-key` and request make one row, however often and whenever they come.
-//! * A watcher sees the state and then every later one; it never blocks a writer.
+//! * A watcher sees the state and then every later one, whichever replica made it; it never blocks a writer.
 //! * Amounts are exact from the request to the disk.
 //! * Every queue, stream and page has a bound, and the bound is in the documentation of the call.
 

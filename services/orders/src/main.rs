@@ -14,7 +14,7 @@ use orders::{Database, Plan, SecurityFlags};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Orders, users and a greeter over gRPC, kept in one SQLite file.
+/// Orders, users and a greeter over gRPC, kept in one SQLite file that several processes of this machine may share.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Flags {
@@ -24,7 +24,7 @@ struct Flags {
     /// Where to serve /livez, /readyz and /metrics over HTTP. Nowhere unless given.
     #[arg(long, value_name = "ADDR")]
     admin: Option<ListenAddr>,
-    /// Where to keep the data. The file is created when it does not exist; its directory must.
+    /// Where to keep the data. The file is created when it does not exist; its directory must, on a disk of this machine.
     #[arg(long, value_name = "sqlite:PATH", default_value = "sqlite:orders.db")]
     database: Database,
     /// Let clients read the descriptors of the services by reflection.

@@ -89,10 +89,15 @@ pub(crate) fn draining() -> ConnectError {
     ConnectError::unavailable("server is draining")
 }
 
+/// UNAVAILABLE: nothing was done, and a later try may succeed.
+fn busy() -> ConnectError {
+    ConnectError::unavailable("the database is busy")
+}
+
 /// What a failed read says. `doing` completes "failed to ...".
 pub(crate) fn read(doing: &'static str, cause: &ReadError) -> ConnectError {
     match cause {
-        ReadError::Busy => ConnectError::unavailable("the database is busy"),
+        ReadError::Busy => busy(),
         ReadError::Expired(expired) => ConnectError::deadline_exceeded(expired.to_string()),
         ReadError::Failed(_) => masked(doing, cause),
     }
@@ -102,6 +107,7 @@ pub(crate) fn read(doing: &'static str, cause: &ReadError) -> ConnectError {
 pub(crate) fn write(doing: &'static str, cause: &WriteError) -> ConnectError {
     match cause {
         WriteError::Closed => draining(),
+        WriteError::Busy => busy(),
         WriteError::Expired(expired) => ConnectError::deadline_exceeded(expired.to_string()),
         WriteError::Rejected(_) | WriteError::Failed(_) => masked(doing, cause),
     }

@@ -26,6 +26,7 @@ pub(super) async fn updates(
         .watchers
         .watch(id)
         .map_err(|_| errors::exhausted("TOO_MANY_WATCHERS", "too many orders are being watched"))?;
+    watching.begun().await.map_err(|cause| errors::read("watch order", &cause))?;
     let now = latest(&store.reader, id).await?;
     let watch =
         Watch { id: id.to_owned(), reader: store.reader.clone(), watching, draining, next: Next::Send(now) };

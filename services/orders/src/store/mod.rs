@@ -1,14 +1,27 @@
-//! The database: one writer, a few readers, and the watchers of orders.
+//! The database: one file that several processes of one machine share. Each has one writer, a few readers, the
+//! watchers of orders, and a follower that tells them what any of the processes wrote.
 //!
 //! ```text
-//! call -> queue (bounded) -> writer task -> one commit for many requests -> watchers, counters, answers
+//! call -> queue (bounded) -> writer task -> one commit for many requests -> counters, answers
+//!                                                       | row in order_changes, wakes our follower
+//! commits of all processes -> follower task -> watchers (rings, bounded)
 //! call -> readers (read-only connections) -> answer
 //! ```
 //!
-//! Invariants: only the writer task writes; a call is answered only after its commit is on disk; changes
-//! reach watchers after the commit and in its order; a database error fails the calls of one commit and never
-//! stops the writer; nothing begins for an RPC whose deadline has passed, and a read stops there.
+//! Invariants: only the writer task writes, and what it goes by it has read in the same transaction: versions, keys,
+//! identifiers and the numbers of changes are right whoever else writes; a call is answered only after its commit is
+//! on disk; changes reach watchers after the commit and in the order of all commits; a database error fails the calls
+//! of one commit and never stops the writer; nothing begins for an RPC whose deadline has passed, and a read stops
+//! there.
+//!
+//! A process that is killed takes nothing with it but its locks, which the kernel lets go: what it had committed is in
+//! the write-ahead log, what it had not is gone, and the others go on. The log's index is shared memory: one machine,
+//! and no file system of the network.
 
+mod changes;
+mod follow;
+mod identifiers;
+mod lock;
 mod open;
 mod orders;
 mod reader;
@@ -20,6 +33,7 @@ mod watch;
 mod write;
 mod writer;
 
+pub(crate) use follow::Follower;
 pub(crate) use open::open;
 pub use open::{Database, DatabaseSettingError, OpenError};
 pub(crate) use orders::Cursor;

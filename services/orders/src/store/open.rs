@@ -1,6 +1,5 @@
 //! Finds, checks and opens a database file.
 
-use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,18 +9,21 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use thiserror::Error;
-use uuid::Uuid;
 
 use super::readers::Readers;
 use super::sqlite::{self, Verdict};
-use super::write::Identifiers;
-use super::{Reader, Reports, Store, Watchers, Writer};
+use super::{Follower, Reader, Reports, Store, Watchers, Writer, lock};
 use crate::domain::page::TokenKey;
 
 /// The schema, in steps. A step that has left this repository never changes.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// Where the data is, and how patiently to wait for it.
+///
+/// Several processes of one machine may share a file. Each sees what the others have committed at once, and tells its
+/// watchers a few tens of milliseconds later. They share memory beside the file, so it must not be on a file system of the
+/// network: there SQLite's locks are not to be relied on, and two machines share no memory
+/// (<https://www.sqlite.org/wal.html>, <https://www.sqlite.org/lockingv3.html>).
 ///
 /// Read from text as `sqlite:PATH`; nothing is opened before [`App::open`](crate::App::open).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,15 +48,21 @@ impl Database {
     /// The SQLite file at `path`. It is created when it does not exist; its directory must.
     #[must_use]
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), busy_timeout: Duration::from_secs(5) }
+        Self { path: path.into(), busy_timeout: Duration::from_secs(3) }
     }
 
-    /// How long a statement waits while another program, such as a backup, holds the file. Default 5 s:
-    /// longer than any backup step, shorter than the usual deadline of a call.
+    /// How long a write waits while others hold the file, such as another process of this program or a backup; the deadline
+    /// of its RPC may end the wait sooner. Then it is refused with UNAVAILABLE, and nothing was written. A start waits as
+    /// long for another one to finish. Default 3 s: longer than any backup step, and what is left of a deadline of five is
+    /// enough for another try.
     #[must_use]
     pub fn with_busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout;
         self
+    }
+
+    pub(super) const fn busy_timeout(&self) -> Duration {
+        self.busy_timeout
     }
 
     /// The file.
@@ -73,13 +81,18 @@ impl Database {
             .disable_statement_logging()
     }
 
-    /// Options of the one connection that writes. FULL: a commit is on disk before anybody hears of it. A file that
+    /// Options of the connection that opens. FULL: a commit is on disk before anybody hears of it. A file that
     /// disappears under a running service is not replaced by an empty one.
-    pub(super) fn writer_options(&self) -> SqliteConnectOptions {
+    fn opener_options(&self) -> SqliteConnectOptions {
         self.options().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
     }
 
-    fn readers(&self) -> Readers {
+    /// Options of the one connection that writes. Once it is set up it does not wait: the writer waits for it.
+    pub(super) fn writer_options(&self) -> SqliteConnectOptions {
+        self.opener_options().pragma("busy_timeout", "0")
+    }
+
+    pub(super) fn readers(&self) -> Readers {
         Readers::new(self.options().read_only(true))
     }
 }
@@ -111,7 +124,8 @@ pub enum OpenError {
         /// What the operating system said.
         cause: io::Error,
     },
-    /// Another process has the file; its changes would not reach our watchers.
+    /// Another process is opening the file and does not come to an end, or keeps it to itself, as earlier versions of this
+    /// program do.
     #[error("the database {} is in use by another process", .0.display())]
     InUse(PathBuf),
     /// The file holds something else.
@@ -140,50 +154,32 @@ pub enum OpenError {
     },
 }
 
-/// Opens everything: lock, schema, writer, readers. On an error nothing stays open.
+/// Opens everything: schema, writer, readers, follower. Processes that start together do it one after the other, so that one
+/// makes the schema and the secret and the others find them. On an error nothing stays open.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future closes what was opened; a migration step is either complete or undone.
-pub(crate) async fn open(database: &Database, reports: Reports) -> Result<(Store, Writer), OpenError> {
-    let lock = lock(&database.path)?;
+pub(crate) async fn open(
+    database: &Database,
+    reports: Reports,
+) -> Result<(Store, Writer, Follower), OpenError> {
+    let lock = lock::hold(&database.path, database.busy_timeout).await?;
     let fail = |cause| explain(&database.path, cause);
     refuse_strangers(database).await?;
-    let mut connection = database.writer_options().connect().await.map_err(fail)?;
-    migrate(&database.path, &mut connection).await?;
-    let tokens = token_key(&mut connection).await.map_err(fail)?;
-    let identifiers = Identifiers::after(last_identifier(&mut connection).await.map_err(fail)?);
-    connection.clear_cached_statements().await.map_err(fail)?;
+    let mut opener = database.opener_options().connect().await.map_err(fail)?;
+    migrate(&database.path, &mut opener).await?;
+    let tokens = token_key(&mut opener).await.map_err(fail)?;
+    let connection = database.writer_options().connect().await.map_err(fail)?;
+    // Not the last connection, so that its end is cheap.
+    opener.close().await.map_err(fail)?;
+    drop(lock);
 
     let watchers = Watchers::default();
-    let (queue, writer) =
-        Writer::start(database.clone(), connection, lock, identifiers, watchers.clone(), reports);
+    let (queue, writer) = Writer::start(database.clone(), connection, watchers.clone(), reports);
     let reader = Reader::new(database.readers());
-    Ok((Store { reader, queue, watchers, tokens }, writer))
-}
-
-/// Holds `PATH.lock` for as long as the writer lives; of a link, that of the file behind it. The kernel lets go of it
-/// however the process ends.
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let unwritable = |cause| OpenError::Unwritable { path: path.to_owned(), cause };
-    if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
-        return Err(OpenError::NotADatabase(path.to_owned()));
-    }
-    // Links to one file are one database, with one lock.
-    let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut name = file.into_os_string();
-    name.push(".lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(PathBuf::from(name))
-        .map_err(unwritable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
-        Err(TryLockError::Error(cause)) => Err(unwritable(cause)),
-    }
+    let follower = Follower::start(Reader::new(database.readers()), watchers.clone());
+    Ok((Store { reader, queue, watchers, tokens }, writer, follower))
 }
 
 /// A database with tables but without our record of migrations belongs to somebody else. Looked at over a connection of
@@ -214,22 +210,20 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), O
     }
 }
 
-/// The greatest identifier so far.
-async fn last_identifier(connection: &mut SqliteConnection) -> Result<Option<Uuid>, sqlx::Error> {
-    let query = "SELECT MAX(id) FROM (SELECT MAX(id) AS id FROM orders UNION ALL SELECT MAX(id) FROM users)";
-    let (last,): (Option<String>,) = sqlx::query_as(query).fetch_one(connection).await?;
-    Ok(last.and_then(|id| Uuid::try_parse(&id).ok()))
-}
-
 /// The secret that seals page tokens. It lives in the database, so that tokens outlive a restart and replicas
 /// share it. SQLite's generator is a stream cipher seeded by the operating system.
 async fn token_key(connection: &mut SqliteConnection) -> Result<TokenKey, sqlx::Error> {
-    let insert = "INSERT INTO settings (name, value) VALUES ('page_token_key', hex(randomblob(32))) \
-                  ON CONFLICT DO NOTHING";
-    sqlx::query(insert).execute(&mut *connection).await?;
-    let (text,): (String,) = sqlx::query_as("SELECT value FROM settings WHERE name = 'page_token_key'")
-        .fetch_one(connection)
-        .await?;
+    let query = "SELECT value FROM settings WHERE name = 'page_token_key'";
+    let text: String = match sqlx::query_scalar(query).fetch_optional(&mut *connection).await? {
+        Some(text) => text,
+        // Only the first start has to write, and so to wait for others that do.
+        None => {
+            let insert = "INSERT INTO settings (name, value) VALUES ('page_token_key', hex(randomblob(32))) \
+                          ON CONFLICT DO NOTHING";
+            sqlx::query(insert).execute(&mut *connection).await?;
+            sqlx::query_scalar(query).fetch_one(connection).await?
+        }
+    };
     let mut secret = [0; 32];
     if text.len() != 2 * secret.len() {
         return Err(sqlx::Error::Decode("the page_token_key has a wrong length".into()));
@@ -247,6 +241,7 @@ fn explain(path: &Path, cause: sqlx::Error) -> OpenError {
     match sqlite::verdict(&cause) {
         Verdict::NotADatabase => OpenError::NotADatabase(path),
         Verdict::ReadOnly => OpenError::Unwritable { path, cause: io::ErrorKind::PermissionDenied.into() },
+        Verdict::Busy => OpenError::InUse(path),
         Verdict::Unwell | Verdict::Statement => OpenError::Failed { path, cause: cause.into() },
     }
 }

@@ -7,8 +7,10 @@ use sqlx::Connection as _;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::changes;
 use super::orders::{self, Cursor};
 use super::readers::Readers;
+use super::sqlite::{self, Verdict};
 use super::users::{self, UserPage};
 use crate::domain::filter::Comparison;
 use crate::domain::order::Order;
@@ -17,7 +19,8 @@ use crate::domain::user::User;
 /// Why a read failed.
 #[derive(Debug, Error)]
 pub(crate) enum ReadError {
-    /// Every connection stayed busy for longer than a call should wait, or the service is closing.
+    /// Every connection stayed busy for longer than a call should wait, another process held the file, or the service is
+    /// closing.
     #[error("no connection to the database was free")]
     Busy,
     /// The deadline of the RPC passed; what ran was stopped.
@@ -30,7 +33,10 @@ pub(crate) enum ReadError {
 
 impl From<sqlx::Error> for ReadError {
     fn from(cause: sqlx::Error) -> Self {
-        Self::Failed(cause)
+        match sqlite::verdict(&cause) {
+            Verdict::Busy => Self::Busy,
+            _ => Self::Failed(cause),
+        }
     }
 }
 
@@ -111,6 +117,30 @@ impl Reader {
             let page = users::page(&mut moment, filter, before, rows(limit)).await?;
             moment.commit().await?;
             lease.finish(Ok(page))
+        })
+        .await
+    }
+
+    /// The number of the latest change of an order.
+    pub(super) async fn last_change(&self) -> Result<i64, ReadError> {
+        in_time(async {
+            let mut lease = self.readers.lease().await?;
+            let last = changes::last(lease.connection()).await;
+            lease.finish(last)
+        })
+        .await
+    }
+
+    /// At most `limit` changes of orders after the one with the number `seen`.
+    pub(super) async fn changes_after(
+        &self,
+        seen: i64,
+        limit: usize,
+    ) -> Result<Vec<changes::Row>, ReadError> {
+        in_time(async {
+            let mut lease = self.readers.lease().await?;
+            let changes = changes::after(lease.connection(), seen, rows(limit)).await;
+            lease.finish(changes)
         })
         .await
     }

@@ -7,7 +7,9 @@ pub(super) enum Verdict {
     NotADatabase,
     /// The file may not be written.
     ReadOnly,
-    /// The database is locked, full, damaged or out of reach: the next statement would fail as well.
+    /// Another process holds the file. Nothing was done, and a later try may succeed.
+    Busy,
+    /// The database is full, damaged or out of reach: the next statement would fail as well.
     Unwell,
     /// Only this statement failed.
     Statement,
@@ -30,8 +32,10 @@ pub(super) fn verdict(cause: &sqlx::Error) -> Verdict {
         Some(26) => Verdict::NotADatabase,
         // SQLITE_PERM, SQLITE_READONLY
         Some(3 | 8) => Verdict::ReadOnly,
-        // SQLITE_BUSY, _LOCKED, _NOMEM, _INTERRUPT, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL
-        Some(5 | 6 | 7 | 9 | 10 | 11 | 13 | 14 | 15) => Verdict::Unwell,
+        // SQLITE_BUSY, and _PROTOCOL: many tries to agree with others about the write-ahead log.
+        Some(5 | 15) => Verdict::Busy,
+        // SQLITE_LOCKED, _NOMEM, _INTERRUPT, _IOERR, _CORRUPT, _FULL, _CANTOPEN
+        Some(6 | 7 | 9 | 10 | 11 | 13 | 14) => Verdict::Unwell,
         _ => Verdict::Statement,
     }
 }

@@ -1,14 +1,13 @@
 //! What can be written, and what each write does inside the transaction.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sqlx::SqliteConnection;
 use thiserror::Error;
-use uuid::{ContextV7, Timestamp, Uuid};
+use uuid::Uuid;
 
 use super::request_keys::{self, Seen};
-use super::{orders, users};
+use super::{changes, orders, users};
 use crate::clock::Micros;
 use crate::domain::order::{NewOrder, Order, Status};
 use crate::domain::request_key::RequestKey;
@@ -42,6 +41,13 @@ pub(crate) enum Outcome {
     UserUpdated(User),
     /// The user was created by the same request before; as it stands now.
     UserKnown(User),
+}
+
+impl Outcome {
+    /// Whether an order that was there before has changed.
+    pub(super) const fn is_change(&self) -> bool {
+        matches!(self, Self::OrderMoved(_))
+    }
 }
 
 /// Why a write did nothing, though the database is well.
@@ -83,33 +89,6 @@ impl From<sqlx::Error> for Failure {
 impl From<Rejection> for Failure {
     fn from(reason: Rejection) -> Self {
         Self::Rejected(reason)
-    }
-}
-
-/// Gives identifiers. Only the writer asks, so that their order is the order of the commits: a page that was
-/// read is never joined later by an older row.
-#[derive(Debug)]
-pub(super) struct Identifiers {
-    context: ContextV7,
-}
-
-impl Identifiers {
-    /// Goes on after `last`, also when the clock was set back since.
-    pub(super) fn after(last: Option<Uuid>) -> Self {
-        let context = ContextV7::new();
-        if let Some(time) = last.and_then(|last| last.get_timestamp()) {
-            let (seconds, nanos) = time.to_unix();
-            let next = Duration::new(seconds, nanos) + Duration::from_millis(1);
-            // The context never goes back behind a time it has seen.
-            Uuid::new_v7(Timestamp::from_unix(&context, next.as_secs(), next.subsec_nanos()));
-        }
-        Self { context }
-    }
-
-    /// The next identifier; its creation takes the time `now`.
-    pub(super) fn next(&self, now: Micros) -> Uuid {
-        let (seconds, nanos) = now.split();
-        Uuid::new_v7(Timestamp::from_unix(&self.context, u64::try_from(seconds).unwrap_or(0), nanos))
     }
 }
 
@@ -161,6 +140,7 @@ async fn move_order(
     order.version += 1;
     order.updated = now;
     orders::update(connection, &order).await?;
+    changes::record(connection, &order).await?;
     Ok(Outcome::OrderMoved(Arc::new(order)))
 }
 

@@ -3,8 +3,9 @@
 //! Requests queue up while a commit is on its way to the disk; the next commit takes all of them. So a busy
 //! database makes bigger commits rather than a longer queue. Each request has a savepoint, and one that fails
 //! leaves the others alone.
+//!
+//! Other processes write to the same file, one at a time. Everything a write depends on is read inside its transaction.
 
-use std::fs::File;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +16,15 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::identifiers::Identifiers;
 use super::open::Database;
 use super::sqlite::{self, Verdict};
-use super::write::{self, Failure, Identifiers, Outcome, Rejection, Write};
-use super::{Reports, Watchers};
+use super::write::{self, Failure, Outcome, Rejection, Write};
+use super::{Reports, Watchers, changes};
 use crate::clock::Micros;
 
 /// Requests that may wait. A call that finds the queue full waits for a place; its deadline ends the wait.
@@ -33,6 +36,10 @@ const GROUP: usize = 256;
 /// How often a database that failed is tried again while nobody asks for it.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
+/// How often to ask for the file while another process writes. SQLite's own waiting has steps of up to 100 ms, and a busy
+/// neighbour is never idle for as long.
+const ASK_EVERY: Duration = Duration::from_millis(1);
+
 /// Why a write was not answered with an outcome.
 #[derive(Debug, Clone, Error)]
 pub(crate) enum WriteError {
@@ -42,6 +49,9 @@ pub(crate) enum WriteError {
     /// The database failed, and nothing of this request was committed.
     #[error("the database failed to write")]
     Failed(#[source] Arc<sqlx::Error>),
+    /// Another process held the file for too long. Nothing was written.
+    #[error("the database is busy")]
+    Busy,
     /// The deadline of the RPC passed. It was not written, unless its commit was on its way.
     #[error(transparent)]
     Expired(Expired),
@@ -94,8 +104,6 @@ impl Writer {
     pub(super) fn start(
         database: Database,
         connection: SqliteConnection,
-        lock: File,
-        identifiers: Identifiers,
         watchers: Watchers,
         reports: Reports,
     ) -> (WriteQueue, Self) {
@@ -107,10 +115,9 @@ impl Writer {
             closing: closing.clone(),
             database,
             connection: Some(connection),
-            identifiers,
+            identifiers: Identifiers::default(),
             watchers,
             reports,
-            _lock: lock,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run());
@@ -138,8 +145,6 @@ struct Task {
     identifiers: Identifiers,
     watchers: Watchers,
     reports: Reports,
-    /// Held, never read: it keeps other processes out.
-    _lock: File,
 }
 
 impl Task {
@@ -166,7 +171,7 @@ impl Task {
         }
     }
 
-    /// One commit: write, commit, tell the watchers, count, answer. In this order.
+    /// One commit: write, commit, wake the follower, count, answer. In this order.
     async fn group(&mut self, jobs: &mut Vec<Job>) {
         let (mut writes, mut answers) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
         for Job { write, rpc, answer } in jobs.drain(..) {
@@ -184,11 +189,12 @@ impl Task {
         let results = match self.commit(writes, &answers).await {
             Ok(results) => results,
             Err(cause) => {
-                let cause = Arc::new(cause);
                 self.fell(&cause);
-                answers
-                    .into_iter()
-                    .for_each(|answer| say(answer, Err(WriteError::Failed(Arc::clone(&cause)))));
+                let why = match sqlite::verdict(&cause) {
+                    Verdict::Busy => WriteError::Busy,
+                    _ => WriteError::Failed(Arc::new(cause)),
+                };
+                answers.into_iter().for_each(|answer| say(answer, Err(why.clone())));
                 return;
             }
         };
@@ -217,7 +223,8 @@ impl Task {
         let mut results = Vec::with_capacity(writes.len());
         // Their work ends with the commit.
         let mut work = Vec::with_capacity(writes.len());
-        run(&mut connection, "BEGIN IMMEDIATE").await?;
+        begin(&mut connection, self.database.busy_timeout()).await?;
+        self.identifiers.catch_up(&mut connection).await?;
         for ((write, rpc), answer) in writes.into_iter().zip(answers) {
             // To begin may have taken as long as somebody else held the file.
             if let Some(why) = abandoned(answer, rpc.as_ref()) {
@@ -230,6 +237,9 @@ impl Task {
             let id = self.identifiers.next(now);
             results.push(one(&mut connection, write, rpc, id, now).await?);
         }
+        if results.iter().flatten().any(Outcome::is_change) {
+            changes::prune(&mut connection).await?;
+        }
         run(&mut connection, "COMMIT").await?;
         self.connection = Some(connection);
         if was_down {
@@ -241,7 +251,7 @@ impl Task {
     fn report(&self, outcome: &Outcome) {
         match outcome {
             Outcome::OrderCreated(_) => self.reports.orders_created.inc(),
-            Outcome::OrderMoved(order) => self.watchers.publish(order),
+            Outcome::OrderMoved(_) => self.watchers.stir(),
             Outcome::UserCreated(_) => self.reports.users_created.inc(),
             Outcome::OrderKnown(_) | Outcome::UserKnown(_) | Outcome::UserUpdated(_) => {}
         }
@@ -254,7 +264,9 @@ impl Task {
             let mut connection = self.database.writer_options().connect().await?;
             let mark = "INSERT INTO settings (name, value) VALUES ('probe', '1') \
                         ON CONFLICT (name) DO UPDATE SET value = value + 1";
+            begin(&mut connection, PROBE_EVERY).await?;
             run(&mut connection, mark).await?;
+            run(&mut connection, "COMMIT").await?;
             Ok::<_, sqlx::Error>(connection)
         };
         match attempt.await {
@@ -267,8 +279,12 @@ impl Task {
     }
 
     fn fell(&self, cause: &sqlx::Error) {
-        tracing::error!(error = %cause, "the database failed to write");
-        self.reports.database.down("the database failed to write");
+        let what = match sqlite::verdict(cause) {
+            Verdict::Busy => "another process holds the database",
+            _ => "the database failed to write",
+        };
+        tracing::error!(error = %cause, "{what}");
+        self.reports.database.down(what);
     }
 
     fn rose(&self) {
@@ -320,6 +336,20 @@ async fn one(
     }
     run(connection, "RELEASE request").await?;
     Ok(result)
+}
+
+/// Begins a transaction that writes. Waits for its turn, for `patience` at most; nothing else in the transaction has to
+/// wait.
+async fn begin(connection: &mut SqliteConnection, patience: Duration) -> Result<(), sqlx::Error> {
+    let until = Instant::now() + patience;
+    loop {
+        match run(connection, "BEGIN IMMEDIATE").await {
+            Err(cause) if sqlite::verdict(&cause) == Verdict::Busy && Instant::now() < until => {
+                sleep(ASK_EVERY).await;
+            }
+            begun => return begun,
+        }
+    }
 }
 
 async fn run(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), sqlx::Error> {

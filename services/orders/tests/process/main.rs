@@ -12,6 +12,7 @@ mod crash;
 mod drain;
 mod listen;
 mod program;
+mod replicas;
 mod rows;
 mod start;
 mod supervised;

@@ -157,6 +157,14 @@ pub(crate) async fn refused(dir: &Path, flags: &[&str]) -> Output {
     soon("the end of a program that cannot start", output).await.unwrap()
 }
 
+/// Starts a program, and kills it `after` a while, which may be too short for it to do anything.
+pub(crate) async fn killed(dir: &Path, after: Duration) {
+    let child = command(dir).args(["--listen", "127.0.0.1:0"]).stdout(Stdio::null()).spawn();
+    let mut child = child.unwrap();
+    tokio::time::sleep(after).await;
+    child.kill().await.unwrap();
+}
+
 fn command(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_orders"));
     command.current_dir(dir).stdin(Stdio::null()).kill_on_drop(true);

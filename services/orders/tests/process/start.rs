@@ -47,9 +47,12 @@ async fn a_taken_admin_port_is_named_before_anything_listens() {
 }
 
 #[tokio::test]
-async fn a_database_in_use_is_named_and_left_alone() {
+async fn a_database_that_another_program_keeps_to_itself_is_named_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let program = Program::start(dir.path()).await;
+    // As programs did from before the file could be shared.
+    let lock = std::fs::File::options().write(true).open(dir.path().join("orders.db.lock")).unwrap();
+    lock.try_lock().unwrap();
     let says = sentence(dir.path(), &["--listen", "127.0.0.1:0"]).await;
     check(&says, "orders: the database orders.db is in use", "another process");
     program.stop().await;

@@ -30,23 +30,8 @@ async fn refusal(database: &Database) -> String {
     open(database).await.unwrap_err().to_string()
 }
 
-#[tokio::test]
-async fn a_database_that_fails_is_masked_reported_and_recovered_from() {
-    let world = World::new().await;
-    let kept = world.an_order().await;
-    assert_eq!(world.health.readiness(), Ok(()));
-
-    let mut intruder = raw(&world.database()).await;
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut intruder).await.unwrap();
-    let error = world.orders().create_order(request("ada", &[(1, 1.0)])).await.unwrap_err();
-    assert_eq!((error.code, error.message.as_deref()), (ErrorCode::Internal, Some("failed to create order")));
-    assert_eq!(world.health.readiness(), Err(vec!["database: the database failed to write".to_owned()]));
-    // Reads go on.
-    let get = GetOrderRequest { order_id: kept.id.clone(), ..Default::default() };
-    world.orders().get_order(get).await.unwrap();
-
-    sqlx::query("ROLLBACK").execute(&mut intruder).await.unwrap();
-    // Nobody calls: the writer finds out by itself.
+/// Nobody calls: the writer finds out by itself.
+async fn recovered(world: &World) {
     tokio::time::timeout(Duration::from_secs(10), async {
         while world.health.readiness().is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -54,8 +39,51 @@ async fn a_database_that_fails_is_masked_reported_and_recovered_from() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_fails_is_masked_reported_and_recovered_from() {
+    let world = World::new().await;
+    let kept = world.an_order().await;
+    assert_eq!(world.health.readiness(), Ok(()));
+
+    let mut intruder = raw(&world.database()).await;
+    // It undoes the transaction of the writer, as a disk that fails would.
+    let sabotage =
+        "CREATE TRIGGER sabotage BEFORE INSERT ON orders BEGIN SELECT RAISE(ROLLBACK, 'secret'); END";
+    sqlx::query(sabotage).execute(&mut intruder).await.unwrap();
+    let error = world.orders().create_order(request("ada", &[(1, 1.0)])).await.unwrap_err();
+    assert_eq!((error.code, error.message.as_deref()), (ErrorCode::Internal, Some("failed to create order")));
+    assert_eq!(world.health.readiness(), Err(vec!["database: the database failed to write".to_owned()]));
+    // Reads go on.
+    let get = GetOrderRequest { order_id: kept.id.clone(), ..Default::default() };
+    world.orders().get_order(get).await.unwrap();
+
+    sqlx::query("DROP TRIGGER sabotage").execute(&mut intruder).await.unwrap();
+    recovered(&world).await;
     world.an_order().await;
     assert_eq!(world.orders_created.value(), 2);
+}
+
+#[tokio::test]
+async fn a_database_that_another_process_holds_for_too_long_is_busy_and_recovered_from() {
+    let world = World::new().await;
+    let mut intruder = raw(&world.database()).await;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut intruder).await.unwrap();
+    let error = world.orders().create_order(request("ada", &[(1, 1.0)])).await.unwrap_err();
+    assert_eq!(
+        (error.code, error.message.as_deref()),
+        (ErrorCode::Unavailable, Some("the database is busy"))
+    );
+    let reason = "database: another process holds the database";
+    assert_eq!(world.health.readiness(), Err(vec![reason.to_owned()]));
+    // Still, and while it is known to be down.
+    let error = world.orders().create_order(request("ada", &[(1, 1.0)])).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Unavailable);
+    sqlx::query("ROLLBACK").execute(&mut intruder).await.unwrap();
+    recovered(&world).await;
+    world.an_order().await;
+    assert_eq!(world.orders_created.value(), 1, "nothing was written for the others");
 }
 
 #[tokio::test]
@@ -123,25 +151,36 @@ async fn a_closed_database_is_one_file_and_its_lock() {
     assert_eq!(left, ["orders.db", "orders.db.lock"]);
 }
 
+/// Holds the lock of somebody who opens the file, or of a program from before it could be shared.
+fn held(database: &Database) -> std::fs::File {
+    let lock = std::fs::File::options().write(true).open(database.path().with_extension("db.lock")).unwrap();
+    lock.try_lock().expect("an open database leaves it free");
+    lock
+}
+
 #[tokio::test]
-async fn a_database_has_one_owner_at_a_time() {
+async fn a_database_that_another_process_keeps_to_itself_is_not_opened() {
     let mut world = World::new().await;
     let database = world.database();
+    let lock = held(&database);
     let expected = format!("the database {} is in use by another process", database.path().display());
     assert_eq!(refusal(&database).await, expected);
+    world.an_order().await;
     world.close().await;
+    drop(lock);
     open(&database).await.unwrap().close().await;
 }
 
 #[cfg(unix)]
 #[tokio::test]
 async fn a_link_to_a_database_is_that_database() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     let file = world.database().path().to_owned();
-    let link = Database::sqlite(file.with_file_name("link.db"));
+    let link = Database::sqlite(file.with_file_name("link.db")).with_busy_timeout(Duration::from_millis(50));
     std::os::unix::fs::symlink(&file, link.path()).unwrap();
+    let lock = held(&world.database());
     assert!(refusal(&link).await.ends_with("link.db is in use by another process"));
-    world.close().await;
+    drop(lock);
     open(&link).await.unwrap().close().await;
 }
 
@@ -193,7 +232,7 @@ async fn a_schema_from_the_future_is_refused() {
     let sentence = refusal(&database).await;
     assert!(
         sentence.ends_with(
-            "has schema version 99, and this program knows only up to version 1: use a newer program"
+            "has schema version 99, and this program knows only up to version 2: use a newer program"
         ),
         "{sentence}"
     );

@@ -13,6 +13,7 @@ mod lists;
 mod orders;
 mod process;
 mod program;
+mod replicas;
 mod users;
 mod watch;
 mod world;

@@ -6,14 +6,14 @@ use orders::proto::ecommerce::v1::{OrderStatus, OrderUpdate, WatchOrderRequest};
 use crate::process::move_to;
 use crate::world::{World, resource};
 
-type Updates = ServerStream<connectrpc::ConnectRpcBody, OrderUpdateView<'static>>;
+pub(crate) type Updates = ServerStream<connectrpc::ConnectRpcBody, OrderUpdateView<'static>>;
 
-async fn watch(world: &World, id: &str) -> Updates {
+pub(crate) async fn watch(world: &World, id: &str) -> Updates {
     let request = WatchOrderRequest { order_id: id.into(), ..Default::default() };
     world.orders().watch_order(request).await.unwrap()
 }
 
-async fn next(updates: &mut Updates) -> Option<OrderStatus> {
+pub(crate) async fn next(updates: &mut Updates) -> Option<OrderStatus> {
     let update = updates.message::<OrderUpdate>().await.unwrap()?.to_owned_message();
     assert!(update.updated_at.is_set());
     update.order.as_option().unwrap().status.as_known()

@@ -1,6 +1,7 @@
 //! A service over a database in a temporary directory, and clients for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use buffa::Message;
 use connectrpc::client::{CallOptions, ClientConfig, ServiceTransport};
@@ -29,7 +30,9 @@ fn genuine(mut reply: Reply) -> Reply {
 
 pub(crate) struct World {
     app: Option<App>,
-    dir: TempDir,
+    /// Shared with its [replicas](World::replica).
+    dir: Arc<TempDir>,
+    patience: Duration,
     drain: Arc<Drain>,
     pub(crate) health: Health,
     pub(crate) orders_created: Counter,
@@ -39,9 +42,24 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::over(Arc::new(tempfile::tempdir().unwrap()), Duration::from_millis(50)).await
+    }
+
+    /// One that shares its file, and waits for the others as long as it takes.
+    pub(crate) async fn shared() -> Self {
+        Self::over(Arc::new(tempfile::tempdir().unwrap()), Duration::from_secs(30)).await
+    }
+
+    /// Another service over the same file.
+    pub(crate) async fn replica(&self) -> Self {
+        Self::over(self.dir.clone(), self.patience).await
+    }
+
+    async fn over(dir: Arc<TempDir>, patience: Duration) -> Self {
         let mut world = Self {
             app: None,
-            dir: tempfile::tempdir().unwrap(),
+            dir,
+            patience,
             drain: Arc::default(),
             health: Health::new(),
             orders_created: Counter::default(),
@@ -64,8 +82,7 @@ impl World {
     }
 
     pub(crate) fn database(&self) -> Database {
-        Database::sqlite(self.dir.path().join("orders.db"))
-            .with_busy_timeout(std::time::Duration::from_millis(50))
+        Database::sqlite(self.dir.path().join("orders.db")).with_busy_timeout(self.patience)
     }
 
     pub(crate) async fn close(&mut self) {
