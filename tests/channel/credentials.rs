@@ -91,7 +91,7 @@ impl Guarded {
 }
 
 async fn name_the_caller(request: Request<Body>) -> Response<Body> {
-    let rpc = request.extensions().get::<Rpc>().expect("the walk wrote a record");
+    let rpc = Rpc::of(request.extensions()).expect("the walk wrote a record");
     stub::messages(&[rpc.caller.to_string().as_bytes()])
 }
 

@@ -44,7 +44,7 @@ impl Files {
         }
         let tls = Arc::new(ServerTls::load(settings, Os::shared()).unwrap());
         let answer = |request: Request<Body>| async move {
-            let caller = request.extensions().get::<highball::Rpc>().map(|rpc| format!("{:?}", rpc.caller));
+            let caller = highball::Rpc::of(request.extensions()).map(|rpc| format!("{:?}", rpc.caller));
             stub::messages(&[caller.unwrap_or_default().as_bytes()])
         };
         let server = Server::new(stub::service(answer)).with_descriptors(SHOP_DESCRIPTORS);

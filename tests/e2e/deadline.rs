@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use highball::core::envelope::seal;
-use highball::{Body, Code, Rpc, Settings};
+use highball::{Body, Code, Rpc, Settings, current};
 use highball_testkit::{TestServer, stub};
 use http::{Request, Response};
 use http_body::Frame;
@@ -95,7 +95,7 @@ async fn a_longer_deadline_than_the_cap_is_shortened_for_unary_calls() {
 #[tokio::test]
 async fn the_handler_sees_the_deadline_in_force() {
     let server = TestServer::start(host(|request: Request<Body>| async move {
-        let rpc = request.extensions().get::<Rpc>().cloned().expect("the walk wrote a record");
+        let rpc = Rpc::of(request.extensions()).cloned().expect("the walk wrote a record");
         stub::messages(&[format!("{} {:?}", rpc.method, rpc.deadline.unwrap().allowed()).as_bytes()])
     }));
     let server = server.await;
@@ -143,6 +143,65 @@ async fn a_stream_that_is_silent_for_too_long_is_ended_and_one_that_speaks_is_no
     let client = server.client().await;
     let reply = client.unary(WATCH, b"").await;
     assert_eq!((reply.code(), reply.messages.len()), (Code::Ok, 12));
+    drop(client);
+    server.drained().await;
+}
+
+/// What a stream that falls silent ends with, when its handler allowed `silence`.
+async fn silent(settings: &Settings, silence: Duration) -> (Code, String, Duration) {
+    let answer = move |request: Request<Body>| async move {
+        current::capture().expect("a handler runs in the scope of its RPC").allow_silence(silence);
+        stall(request).await
+    };
+    let server = TestServer::start(host(answer).with_settings(settings.clone())).await;
+    let client = server.client().await;
+    let started = tokio::time::Instant::now();
+    let reply = client.call(WATCH, &[("grpc-timeout", "3S")], &[b""]).await;
+    let status = reply.status();
+    drop(client);
+    server.drained().await;
+    (status.code(), status.message().to_owned(), started.elapsed())
+}
+
+#[tokio::test]
+async fn a_handler_may_allow_its_stream_another_silence() {
+    let minute = Duration::from_secs(60);
+    let (short, long) = (Duration::from_millis(100), Duration::from_millis(600));
+    let settings = |stream_idle| Settings { stream_idle, ..Settings::default() };
+
+    // Shorter than the server's, and where the server has none.
+    for stream_idle in [minute, Duration::ZERO] {
+        let (code, message, took) = silent(&settings(stream_idle), short).await;
+        assert_eq!(code, Code::Unavailable, "{message}");
+        assert!(message.contains("100ms") && took >= short, "{message} after {took:?}");
+    }
+    // Longer.
+    let (code, message, took) = silent(&settings(short), long).await;
+    assert_eq!(code, Code::Unavailable, "{message}");
+    assert!(message.contains("600ms") && took >= long, "{message} after {took:?}");
+    // For ever: until the deadline.
+    let (code, message, _) = silent(&settings(short), Duration::ZERO).await;
+    assert_eq!(code, Code::DeadlineExceeded, "{message}");
+}
+
+#[tokio::test]
+async fn a_handler_may_change_its_mind_and_a_unary_rpc_is_not_ended_for_its_silence() {
+    let second = Duration::from_secs(1);
+    let settings = Settings { stream_idle: Duration::from_millis(300), ..Settings::default() };
+    let answer = move |_: Request<Body>| async move {
+        let current = current::capture().expect("a handler runs in the scope of its RPC");
+        current.allow_silence(Duration::ZERO);
+        tokio::time::sleep(second).await;
+        current.allow_silence(Duration::from_millis(50));
+        tokio::time::sleep(second).await;
+        stub::messages(&[b"late"])
+    };
+    let server = TestServer::start(host(answer).with_settings(settings)).await;
+    let client = server.client().await;
+    let reply = client.unary(WATCH, b"").await;
+    assert_eq!(reply.code(), Code::Unavailable);
+    assert!(reply.status().message().contains("50ms"), "{}", reply.status());
+    assert_eq!(client.unary(GET, b"").await.messages, ["late"]);
     drop(client);
     server.drained().await;
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use highball::core::envelope::seal;
-use highball::net::Phase;
+use highball::net::systemd::{Activated, Inherited};
+use highball::net::{Os, Phase};
 use highball::{Body, Code, Drain, Health, ListenAddr, Settings};
 use highball_testkit::{Client, TestServer, stub};
 use http::{Request, Response};
@@ -78,6 +79,57 @@ async fn a_stream_that_does_not_end_is_cut_with_unavailable_trailers() {
     drop((outbound, answer));
     let report = server.drained().await;
     assert_eq!((report.cut, report.exit_code()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_drain_that_hands_over_takes_no_lame_duck_stays_ready_and_leaves_new_connections_to_the_other() {
+    let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (enter, wait) = (entered.clone(), release.clone());
+    let slow = move |_: Request<Body>| {
+        let (enter, wait) = (enter.clone(), wait.clone());
+        async move {
+            enter.notify_one();
+            wait.notified().await;
+            stub::messages(&[b"done"])
+        }
+    };
+    // The other process: descriptors of its own for the same sockets.
+    let others = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let addrs = others.each_ref().map(|other| other.local_addr().unwrap());
+    let shared =
+        others.each_ref().map(|other| Inherited::new("", other.try_clone().unwrap().into()).unwrap());
+    let settings =
+        Settings { lame_duck: Duration::from_secs(600), drain_timeout: Duration::from_secs(60), ..quick() };
+    let (health, drain) = (Health::new(), Arc::new(Drain::new()));
+    let bound = host(slow)
+        .with_settings(settings)
+        .with_health(health.clone())
+        .with_drain(drain.clone())
+        .with_platform(Arc::new(Activated::new(Os::shared(), shared.into())))
+        .listen(ListenAddr::Tcp(addrs[0]))
+        .admin(ListenAddr::Tcp(addrs[1]))
+        .bind()
+        .await
+        .unwrap();
+    let run = tokio::spawn(bound.run(std::future::pending()));
+    let client = Client::tcp(addrs[0]).await;
+    let call = tokio::spawn(async move { client.unary(GET, b"").await });
+    entered.notified().await;
+    drain.hand_over();
+    // The accept loops hear of it when they run next, and would take what comes then.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(health.readiness(), Ok(()), "the service is: elsewhere");
+    for (other, addr) in others.iter().zip(addrs) {
+        let client = std::net::TcpStream::connect(addr).unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        other.set_nonblocking(true).unwrap();
+        let (_, peer) = other.accept().expect("nobody else took it");
+        assert_eq!(peer, client.local_addr().unwrap());
+    }
+    release.notify_one();
+    assert_eq!(call.await.unwrap().code(), Code::Ok);
+    let report = tokio::time::timeout(Duration::from_secs(30), run).await.expect("no lame duck").unwrap();
+    assert_eq!((report.finished, report.exit_code()), (1, 0));
 }
 
 #[tokio::test]

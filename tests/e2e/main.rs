@@ -16,10 +16,12 @@ mod limits;
 mod listen;
 mod overload;
 mod panics;
+mod passing;
 mod recognise;
 mod reflection;
 mod resets;
 mod trailers;
+mod workers;
 
 use highball::{Body, Server};
 use highball_testkit::{TestServer, stub};

@@ -24,6 +24,6 @@ fn server() -> Server {
 }
 
 async fn name_the_caller(request: Request<Body>) -> Response<Body> {
-    let rpc = request.extensions().get::<Rpc>().expect("the walk wrote a record");
+    let rpc = Rpc::of(request.extensions()).expect("the walk wrote a record");
     stub::messages(&[rpc.caller.to_string().as_bytes()])
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use highball::net::tls::{ClientAuth, ServerTls, Settings};
+use highball::net::tls::{self, ClientAuth, ServerTls, Settings};
 use highball::{Code, ListenAddr};
-use highball_testkit::pki::{Authority, Pair, client_config};
+use highball_testkit::pki::{Authority, Pair, client_config, client_params};
 use highball_testkit::{Client, TestServer};
 use rustls::{ALL_VERSIONS, RootCertStore};
 
@@ -93,6 +93,44 @@ async fn a_handshake_that_never_begins_is_timed() {
     assert_eq!(silent.next().await, None, "closed");
     let timed = "grpc_server_tls_handshakes_total{result=\"HANDSHAKE_TIMEOUT\"} 1";
     assert!(server.telemetry.render().contains(timed));
+    server.drained().await;
+}
+
+#[tokio::test]
+async fn every_certificate_has_a_gauge_of_its_own_that_goes_with_its_name() {
+    let ca = Authority::new("ca");
+    let files = Files::new(&ca.server(), &ca.pem());
+    let second = |name: &str| {
+        let pair = ca.leaf(|params| {
+            client_params(params, name);
+            params.extended_key_usages.clear();
+        });
+        fs::write(files.path().join("second.pem"), pair.cert).unwrap();
+        fs::write(files.path().join("second.key"), pair.key).unwrap();
+    };
+    second("shop");
+    let path = |name| files.path().join(name);
+    let settings = Settings::new(path("cert.pem"), path("key.pem"));
+    let settings = settings.with_pair(tls::Pair::new(path("second.pem"), path("second.key")));
+    let tls = Arc::new(ServerTls::load(settings, highball::net::Os::shared()).unwrap());
+    let (server, addr) = start(tls).await;
+    let gauge = |name: &str| {
+        let labels = format!("{{listener=\"{addr}\",certificate=\"{name}\"}}");
+        server.telemetry.render().contains(&format!("tls_certificate_expiry_timestamp_seconds{labels}"))
+    };
+    let appears = async |name: &str| {
+        while !gauge(name) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    appears("shop.example").await;
+    assert!(gauge("localhost"));
+    second("cart");
+    tokio::time::pause();
+    tokio::time::advance(tls::WATCH_INTERVAL * 2).await;
+    tokio::time::resume();
+    appears("cart.example").await;
+    assert_eq!(["localhost", "shop.example"].map(gauge), [true, false]);
     server.drained().await;
 }
 

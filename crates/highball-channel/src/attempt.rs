@@ -137,7 +137,7 @@ async fn pick(call: &Call) -> Result<(Arc<Backend>, Slot), Failed> {
             Pick::Fail(status) if !call.wait_for_ready => {
                 return Err(Failed::new(hopeless(&status, &picture, &shared.alias), Fate::Unsent));
             }
-            Pick::Drop(status) => return Err(Failed::new(status, Fate::Dropped)),
+            Pick::Drop(status) => return Err(Failed::new(named(&status, &shared.alias), Fate::Dropped)),
             Pick::Queue | Pick::Fail(_) => {}
         }
         drop(picture);
@@ -185,8 +185,13 @@ async fn place(full: &[Arc<Backend>]) -> (Arc<Backend>, Slot) {
 fn hopeless(status: &Status, picture: &Picture, name: &str) -> Status {
     match &picture.trouble {
         Some(trouble) => Status::new(status.code(), format!("{}: {name}: {trouble}", status.message())),
-        None => Status::new(status.code(), format!("{}: {name}", status.message())),
+        None => named(status, name),
     }
+}
+
+/// Which of a caller's channels it was.
+fn named(status: &Status, name: &str) -> Status {
+    Status::new(status.code(), format!("{}: {name}", status.message()))
 }
 
 fn request(call: &Call, cursor: Cursor, previous: u32, credentials: Given) -> Request<Body> {

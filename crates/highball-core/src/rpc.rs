@@ -4,13 +4,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::Extensions;
 use tokio::time::Instant;
 
 use crate::caller::{Caller, Process};
-use crate::{Deadline, Dialect, Method, MethodKind};
+use crate::{Current, Deadline, Dialect, Method, MethodKind};
 
-/// What is known of an RPC from the moment it was recognised. Lives in the request's extensions, so that every layer and
-/// the handler itself read the same facts and nobody parses a header twice.
+/// What is known of an RPC from the moment it was recognised. Every layer and the handler itself read the same facts, and
+/// nobody parses a header twice: [`Rpc::of`] finds it in a request, and [`capture`](crate::current::capture) without one.
 #[derive(Debug, Clone)]
 pub struct Rpc {
     /// What is called.
@@ -27,6 +28,19 @@ pub struct Rpc {
     pub started: Instant,
     /// The connection it came over.
     pub connection: Arc<Connection>,
+}
+
+impl Rpc {
+    /// The record of the RPC that a request belongs to, from the request's extensions; `None` when no server took it.
+    ///
+    /// ```
+    /// # let request = http::Request::new(());
+    /// let caller = highball_core::Rpc::of(request.extensions()).map(|rpc| rpc.caller.clone());
+    /// ```
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<&Self> {
+        extensions.get::<Current>().map(Current::rpc)
+    }
 }
 
 /// A transport connection, as its RPCs see it.

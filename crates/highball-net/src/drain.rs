@@ -29,14 +29,21 @@ pub struct Drain(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     /// Wakes who waits.
-    changed: watch::Sender<Phase>,
+    changed: watch::Sender<State>,
     /// The same phase for those who only look: every RPC does, several times.
     now: AtomicU8,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct State {
+    phase: Phase,
+    /// Another process accepts from the same sockets.
+    handed_over: bool,
+}
+
 impl Shared {
     fn new() -> Arc<Self> {
-        let changed = watch::Sender::new(Phase::Serving);
+        let changed = watch::Sender::new(State { phase: Phase::Serving, handed_over: false });
         Arc::new(Self { changed, now: AtomicU8::new(Phase::Serving as u8) })
     }
 
@@ -56,14 +63,21 @@ impl Drain {
     /// Moves to `phase`, never back.
     pub fn advance(&self, phase: Phase) {
         self.0.changed.send_if_modified(|now| {
-            let forward = phase > *now;
+            let forward = phase > now.phase;
             if forward {
-                *now = phase;
+                now.phase = phase;
                 // Before anybody is woken, and under the channel's lock: there is one order of phases.
                 self.0.now.store(phase as u8, Ordering::Release);
             }
             forward
         });
+    }
+
+    /// Ends the service of this process because another one accepts from the same sockets from now on. Nobody needs to look
+    /// for another server, and what the kernel still holds is the other's: the server stops accepting, in its own time
+    /// moves on to [`Phase::Draining`], and stays ready for whoever asks.
+    pub fn hand_over(&self) {
+        self.0.changed.send_modify(|now| now.handed_over = true);
     }
 
     /// The phase now.
@@ -108,11 +122,23 @@ impl Draining {
         self.phase() >= Phase::Draining
     }
 
+    /// Whether another process accepts from the same sockets.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.0.changed.borrow().handed_over
+    }
+
+    /// Resolves at [`Drain::hand_over`]; never without. Cancel safe.
+    pub async fn handed_over(&self) {
+        // As in `reached`.
+        self.0.changed.subscribe().wait_for(|now| now.handed_over).await.ok();
+    }
+
     /// Resolves at `phase` or later. Never resolves when the server went away without draining. Cancel safe.
     pub async fn reached(&self, phase: Phase) {
         let mut ear = self.0.changed.subscribe();
         // The sender lives as long as `self`, so this ends with the phase only.
-        ear.wait_for(|now| *now >= phase).await.ok();
+        ear.wait_for(|now| now.phase >= phase).await.ok();
     }
 
     /// The phase now.
@@ -136,6 +162,17 @@ mod tests {
         assert_eq!(ear.phase(), Phase::Draining);
         assert!(ear.begun().now_or_never().is_some());
         assert!(ear.reached(Phase::Forced).now_or_never().is_none());
+    }
+
+    #[test]
+    fn what_is_handed_over_is_heard_before_the_drain() {
+        let drain = Drain::new();
+        let ear = drain.listen();
+        drain.advance(Phase::Serving);
+        assert!(!ear.is_handed_over() && ear.handed_over().now_or_never().is_none());
+        drain.hand_over();
+        assert!(ear.is_handed_over() && ear.handed_over().now_or_never().is_some());
+        assert_eq!(ear.phase(), Phase::Serving);
     }
 
     #[test]

@@ -20,12 +20,11 @@ use tokio::time::{Instant, sleep_until};
 use crate::h2::control::Control;
 use crate::h2::sentinel::{Sentinel, Timeouts};
 use crate::h2::{Abuse, Rules};
-use crate::inbox::Inbox;
-use crate::outbox::Outbox;
+use crate::outbox::{Counted, Outbox};
 use crate::silence::{Watched, silent};
-use crate::stream_task::StreamTask;
+use crate::stream_task::{Accounts, StreamTask};
 use crate::tasks::{Spawner, Tasks};
-use crate::{Drain, Draining, Io, Phase, inbound};
+use crate::{Drain, Draining, Incoming, Io, Phase, inbound};
 
 /// What a connection may do, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,21 +134,20 @@ pub async fn drive<S, F>(
     service: S,
 ) -> End
 where
-    S: Fn(Request<Body>, Draining) -> F + Clone + Send + 'static,
+    S: Fn(Request<Incoming>, Draining) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let (streams, phases) = (Tasks::new(), Drain::new());
-    let outbox = Outbox::new(settings.buffered_size_bytes_max);
-    let inbox = Inbox::new(settings.unfinished_size_bytes_max);
-    let (builder, timeouts) = builder(settings, Streams(streams.spawner(), outbox.clone(), inbox));
+    let accounts = Accounts::new(settings.buffered_size_bytes_max, settings.unfinished_size_bytes_max);
+    let (builder, timeouts) = builder(settings, Streams::new(streams.spawner(), accounts.clone()));
     let (sentinel, control) = Sentinel::new(io, settings.rules.clone(), timeouts);
     let (used, heard) = (Used::default(), phases.listen());
-    let (mark, account) = (used.clone(), outbox.clone());
+    let (mark, held) = (used.clone(), accounts.clone());
     let service = service_fn(move |request| {
         mark.0.store(true, Ordering::Relaxed);
         let response = service(inbound::request(request), heard.clone());
-        let account = account.clone();
-        async move { Ok::<_, Infallible>(response.await.map(|body| account.counted(body))) }
+        let held = held.clone();
+        async move { Ok::<_, Infallible>(response.await.map(|body| Counted::new(body, held))) }
     });
     let connection = pin!(builder.serve_connection(TokioIo::new(sentinel), service));
     let silence = silent(settings.keepalive_time, settings.keepalive_timeout, &control);
@@ -158,7 +156,7 @@ where
     let end = 'life: {
         // A set of one: polled only when it was woken itself, and not its three timers with every frame.
         let mut leaving: FuturesUnordered<_> =
-            std::iter::once(time_to_leave(settings, jitter, draining, &control, &outbox)).collect();
+            std::iter::once(time_to_leave(settings, jitter, draining, &control, &accounts.outbox)).collect();
         let leave = tokio::select! {
             biased;
             end = &mut connection => break 'life ended(end, &control),
@@ -330,11 +328,19 @@ fn builder(settings: &Settings, streams: Streams) -> (auto::Builder<Streams>, Ti
 
 /// Spawns the streams of one connection, each under a [`crate::Life`].
 #[derive(Clone)]
-struct Streams(Spawner, Outbox, Inbox);
+struct Streams(Arc<(Spawner, Arc<Accounts>)>);
+
+impl Streams {
+    /// One handle for all, because hyper takes a clone for each stream.
+    fn new(spawner: Spawner, accounts: Arc<Accounts>) -> Self {
+        Self(Arc::new((spawner, accounts)))
+    }
+}
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        self.0.spawn(StreamTask::new(stream, self.1.clone(), self.2.clone()));
+        let (spawner, accounts) = &*self.0;
+        spawner.spawn_unpin(StreamTask::new(stream, accounts.clone()));
     }
 }
 

@@ -5,23 +5,31 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use highball_core::{Body, BodyError};
+use highball_core::BodyError;
 use http::{Request, Version};
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
+use hyper::body::Incoming as FromHyper;
 
-/// Boxes the body of a request.
-pub(crate) fn request(request: Request<Incoming>) -> Request<Body> {
+/// The body of a request.
+pub(crate) fn request(request: Request<FromHyper>) -> Request<Incoming> {
     let watched = request.version() == Version::HTTP_2;
-    request.map(|incoming| if watched { Body::of(Whole(Some(incoming))) } else { Body::new(incoming) })
+    request.map(|incoming| Incoming { incoming: Some(incoming), watched })
 }
 
+/// The body of a request, as it comes in.
+///
 /// hyper reports RST_STREAM(NO_ERROR) as a clean end of the body, and some proxies reset with that code when their client
 /// goes away: half an upload would pass for a whole one. After a true end h2 says that the stream is over; after a reset
 /// it does not.
-struct Whole(Option<Incoming>);
+#[derive(Debug)]
+pub struct Incoming {
+    /// `None` once it has ended.
+    incoming: Option<FromHyper>,
+    /// Whether a reset must be told from an end: in HTTP/2.
+    watched: bool,
+}
 
-impl http_body::Body for Whole {
+impl http_body::Body for Incoming {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -29,23 +37,24 @@ impl http_body::Body for Whole {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(incoming) = &mut self.0 else { return Poll::Ready(None) };
+        let Self { incoming: slot, watched } = &mut *self;
+        let Some(incoming) = slot else { return Poll::Ready(None) };
         let frame = match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
             Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
             Some(Err(error)) => Some(Err(BodyError::new(error))),
-            None if incoming.is_end_stream() => None,
+            None if !*watched || incoming.is_end_stream() => None,
             None => Some(Err(BodyError::new(Interrupted))),
         };
-        self.0 = None;
+        *slot = None;
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Incoming::is_end_stream)
+        self.incoming.as_ref().is_none_or(FromHyper::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map(Incoming::size_hint).unwrap_or_default()
+        self.incoming.as_ref().map(FromHyper::size_hint).unwrap_or_default()
     }
 }
 

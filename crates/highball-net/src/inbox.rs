@@ -7,20 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::Life;
+use crate::stream_task::Accounts;
 
-/// The account of one connection. Clones share it.
-#[derive(Debug, Clone)]
-pub(crate) struct Inbox(Arc<Account>);
-
+/// The account of one connection.
 #[derive(Debug)]
-struct Account {
+pub(crate) struct Inbox {
     size_bytes_max: usize,
     held: AtomicUsize,
 }
 
 impl Inbox {
     pub(crate) fn new(size_bytes_max: usize) -> Self {
-        Self(Arc::new(Account { size_bytes_max, held: AtomicUsize::new(0) }))
+        Self { size_bytes_max, held: AtomicUsize::new(0) }
     }
 }
 
@@ -28,7 +26,7 @@ impl Inbox {
 #[derive(Debug, Default)]
 pub struct Unfinished {
     /// `None` outside of a connection: then nothing is bounded.
-    inbox: Option<Inbox>,
+    accounts: Option<Arc<Accounts>>,
     held: usize,
 }
 
@@ -43,7 +41,7 @@ impl Unfinished {
     /// The part of the stream whose task is running; see [`Life`].
     #[must_use]
     pub fn of_stream() -> Self {
-        Self { inbox: Life::inbox(), held: 0 }
+        Self { accounts: Life::accounts(), held: 0 }
     }
 
     /// The stream has so many bytes of a message that is not whole; 0 between messages.
@@ -55,7 +53,7 @@ impl Unfinished {
         if size_bytes == self.held {
             return Ok(());
         }
-        let Some(Inbox(account)) = &self.inbox else { return Ok(()) };
+        let Some(account) = self.accounts.as_ref().map(|accounts| &accounts.inbox) else { return Ok(()) };
         let before = std::mem::replace(&mut self.held, size_bytes);
         if size_bytes < before {
             account.held.fetch_sub(before - size_bytes, Ordering::Relaxed);
@@ -81,8 +79,8 @@ mod tests {
 
     #[test]
     fn the_streams_of_a_connection_share_one_bound_and_give_back() {
-        let inbox = Inbox::new(100);
-        let part = || Unfinished { inbox: Some(inbox.clone()), held: 0 };
+        let accounts = Accounts::new(1, 100);
+        let part = || Unfinished { accounts: Some(accounts.clone()), held: 0 };
         let (mut one, mut other) = (part(), part());
         assert_eq!(one.set(60), Ok(()));
         assert_eq!(other.set(40), Ok(()));
@@ -92,7 +90,7 @@ mod tests {
         assert_eq!(one.set(0), Ok(()), "a whole message is the service's business");
         assert_eq!(part().set(100), Ok(()));
         drop(one);
-        assert_eq!(inbox.0.held.load(Ordering::Relaxed), 0);
+        assert_eq!(accounts.inbox.held.load(Ordering::Relaxed), 0);
     }
 
     #[test]

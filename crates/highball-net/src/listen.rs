@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use highball_core::caller::Process;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::platform::ListeningSocket;
 use crate::{Io, Listener};
 
 /// Connections the kernel keeps for us until they are accepted. Linux caps it at `net.core.somaxconn`, 4,096 by default.
@@ -115,13 +117,15 @@ pub(crate) async fn bind(addr: &ListenAddr) -> io::Result<Box<dyn Listener>> {
     }
 }
 
-/// Listens on a socket that somebody else bound to `addr`, whose file, for a Unix socket, stays theirs.
-pub(crate) fn adopt(addr: ListenAddr, socket: Socket) -> io::Result<Box<dyn Listener>> {
+/// Listens on a socket that somebody else bound to `addr`. The file of a Unix socket stays theirs, unless it is said that
+/// they left it to us.
+pub(crate) fn adopt(addr: ListenAddr, socket: Socket, owns_file: bool) -> io::Result<Box<dyn Listener>> {
     socket.set_nonblocking(true)?;
     Ok(match addr {
         ListenAddr::Tcp(_) => Box::new(Tcp(TcpListener::from_std(socket.into())?)),
         ListenAddr::Unix(path) => {
-            Box::new(Unix { listener: UnixListener::from_std(socket.into())?, path, inode: None })
+            let inode = if owns_file { inode(&path) } else { None };
+            Box::new(Unix { listener: UnixListener::from_std(socket.into())?, path, inode })
         }
     })
 }
@@ -151,6 +155,10 @@ impl Listener for Tcp {
     fn local_addr(&self) -> ListenAddr {
         // The socket is bound, so the system knows its address.
         ListenAddr::Tcp(self.0.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0))))
+    }
+
+    fn socket(&self) -> Option<ListeningSocket<'_>> {
+        Some(ListeningSocket { fd: self.0.as_fd(), owns_file: false })
     }
 }
 
@@ -188,6 +196,14 @@ impl Listener for Unix {
 
     fn local_addr(&self) -> ListenAddr {
         ListenAddr::Unix(self.path.clone())
+    }
+
+    fn socket(&self) -> Option<ListeningSocket<'_>> {
+        Some(ListeningSocket { fd: self.listener.as_fd(), owns_file: self.inode.is_some() })
+    }
+
+    fn keep_file(&mut self) {
+        self.inode = None;
     }
 }
 

@@ -17,15 +17,14 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
+use crate::stream_task::Accounts;
+
 /// What h2 keeps for a frame beside its bytes, roughly: without it, a flood of tiny messages would count for nothing.
 const FRAME_SIZE_BYTES: usize = 256;
 
-/// The account of one connection. Clones share it.
-#[derive(Debug, Clone)]
-pub(crate) struct Outbox(Arc<Account>);
-
+/// The account of one connection.
 #[derive(Debug)]
-struct Account {
+pub(crate) struct Outbox {
     size_bytes_max: usize,
     /// Bytes whose memory is held.
     held: AtomicUsize,
@@ -51,18 +50,18 @@ impl Outbox {
     /// An account that is full from `size_bytes_max` on. A message is taken whole, so it may be exceeded by one message
     /// for each thread that takes one at the same moment.
     pub(crate) fn new(size_bytes_max: usize) -> Self {
-        Self(Arc::new(Account {
+        Self {
             size_bytes_max,
             held: AtomicUsize::new(0),
             moved: AtomicU64::new(0),
             room: Arc::new(Notify::new()),
             full: Notify::new(),
-        }))
+        }
     }
 
     /// Whether a message may be taken by who does not wait yet.
     pub(crate) fn has_room(&self) -> bool {
-        self.0.held.load(Ordering::SeqCst) < self.0.size_bytes_max
+        self.held.load(Ordering::SeqCst) < self.size_bytes_max
     }
 
     /// Ready while there is room. Who waits is told in turn; dropping the place leaves the line.
@@ -71,16 +70,16 @@ impl Outbox {
             return Poll::Ready(());
         }
         loop {
-            let told = place.0.get_or_insert_with(|| Box::pin(self.0.room.clone().notified_owned()));
+            let told = place.0.get_or_insert_with(|| Box::pin(self.room.clone().notified_owned()));
             let told = told.as_mut().poll(cx);
             // After the place was taken, so that room made meanwhile is not missed.
             if self.has_room() {
                 place.0 = None;
-                self.0.room.notify_one();
+                self.room.notify_one();
                 return Poll::Ready(());
             }
             if told.is_pending() {
-                self.0.full.notify_one();
+                self.full.notify_one();
                 return Poll::Pending;
             }
             // Somebody else was quicker.
@@ -91,28 +90,17 @@ impl Outbox {
     /// Resolves when the account was full for all of `patience` and not one byte went out.
     pub(crate) async fn stuck(&self, patience: Duration) {
         loop {
-            self.0.full.notified().await;
-            let mut seen = self.0.moved.load(Ordering::Relaxed);
+            self.full.notified().await;
+            let mut seen = self.moved.load(Ordering::Relaxed);
             while !self.has_room() {
                 tokio::time::sleep(patience).await;
-                let moved = self.0.moved.load(Ordering::Relaxed);
+                let moved = self.moved.load(Ordering::Relaxed);
                 if moved == seen && !self.has_room() {
                     return;
                 }
                 seen = moved;
             }
         }
-    }
-
-    /// Counts what a body hands over until it has gone out.
-    pub(crate) fn counted(&self, body: Body) -> Counted {
-        Counted { body, outbox: self.clone() }
-    }
-
-    fn hold(&self, data: Bytes) -> Waiting {
-        let size = data.len() + FRAME_SIZE_BYTES;
-        self.0.held.fetch_add(size, Ordering::SeqCst);
-        Waiting { data, size, outbox: self.clone() }
     }
 }
 
@@ -121,12 +109,20 @@ impl Outbox {
 pub(crate) struct Waiting {
     data: Bytes,
     size: usize,
-    outbox: Outbox,
+    accounts: Arc<Accounts>,
+}
+
+impl Waiting {
+    fn new(data: Bytes, accounts: Arc<Accounts>) -> Self {
+        let size = data.len() + FRAME_SIZE_BYTES;
+        accounts.outbox.held.fetch_add(size, Ordering::SeqCst);
+        Self { data, size, accounts }
+    }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let account = &self.outbox.0;
+        let account = &self.accounts.outbox;
         // The memory goes before its room is given to another.
         self.data = Bytes::new();
         let before = account.held.fetch_sub(self.size, Ordering::SeqCst);
@@ -150,7 +146,7 @@ impl Buf for Waiting {
     }
 
     fn advance(&mut self, count: usize) {
-        self.outbox.0.moved.fetch_add(count as u64, Ordering::Relaxed);
+        self.accounts.outbox.moved.fetch_add(count as u64, Ordering::Relaxed);
         self.data.advance(count);
     }
 }
@@ -158,7 +154,14 @@ impl Buf for Waiting {
 /// A body whose bytes are counted.
 pub(crate) struct Counted {
     body: Body,
-    outbox: Outbox,
+    accounts: Arc<Accounts>,
+}
+
+impl Counted {
+    /// Counts what `body` hands over until it has gone out.
+    pub(crate) fn new(body: Body, accounts: Arc<Accounts>) -> Self {
+        Self { body, accounts }
+    }
 }
 
 impl http_body::Body for Counted {
@@ -170,7 +173,11 @@ impl http_body::Body for Counted {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Waiting>, BodyError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|data| self.outbox.hold(data)))))
+        Poll::Ready(
+            frame.map(|frame| {
+                frame.map(|frame| frame.map_data(|data| Waiting::new(data, self.accounts.clone())))
+            }),
+        )
     }
 
     fn is_end_stream(&self) -> bool {
@@ -187,42 +194,49 @@ mod tests {
     use super::*;
     use futures_util::task::noop_waker_ref;
 
+    fn hold(accounts: &Arc<Accounts>, data: &'static [u8]) -> Waiting {
+        Waiting::new(Bytes::from_static(data), accounts.clone())
+    }
+
     fn room(outbox: &Outbox, place: &mut Place) -> bool {
         outbox.poll_room(place, &mut Context::from_waker(noop_waker_ref())).is_ready()
     }
 
     #[test]
     fn who_waits_gets_room_in_turn_and_who_leaves_passes_it_on() {
-        let outbox = Outbox::new(1000);
-        let held = [outbox.hold(Bytes::from_static(&[0; 600])), outbox.hold(Bytes::from_static(&[0; 600]))];
+        let accounts = Accounts::new(1000, 1);
+        let outbox = &accounts.outbox;
+        let held = [hold(&accounts, &[0; 600]), hold(&accounts, &[0; 600])];
         let mut line = [(); 3].map(|()| Place::default());
-        assert!(line.iter_mut().all(|place| !room(&outbox, place)));
+        assert!(line.iter_mut().all(|place| !room(outbox, place)));
         let [first, second] = held;
         drop(first);
         // The first in the line was told, and goes away.
         let [a, mut b, mut c] = line;
         drop(a);
-        assert!(room(&outbox, &mut b) && room(&outbox, &mut c));
+        assert!(room(outbox, &mut b) && room(outbox, &mut c));
         drop(second);
-        assert_eq!(outbox.0.held.load(Ordering::SeqCst), 0);
+        assert_eq!(outbox.held.load(Ordering::SeqCst), 0);
     }
 
     #[test]
     fn tiny_frames_count_for_more_than_their_bytes() {
-        let outbox = Outbox::new(1000);
-        let held: Vec<_> = (0..4).map(|_| outbox.hold(Bytes::from_static(b"x"))).collect();
-        assert!(!room(&outbox, &mut Place::default()));
+        let accounts = Accounts::new(1000, 1);
+        let outbox = &accounts.outbox;
+        let held: Vec<_> = (0..4).map(|_| hold(&accounts, b"x")).collect();
+        assert!(!room(outbox, &mut Place::default()));
         drop(held);
-        assert!(room(&outbox, &mut Place::default()));
+        assert!(room(outbox, &mut Place::default()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_full_account_is_stuck_only_while_nothing_goes_out() {
-        let outbox = Outbox::new(10);
-        let mut held = outbox.hold(Bytes::from_static(&[0; 100]));
+        let accounts = Accounts::new(10, 1);
+        let outbox = &accounts.outbox;
+        let mut held = hold(&accounts, &[0; 100]);
         let minute = Duration::from_secs(60);
         let started = tokio::time::Instant::now();
-        assert!(!room(&outbox, &mut Place::default()));
+        assert!(!room(outbox, &mut Place::default()));
         let slow_reader = async {
             for _ in 0..5 {
                 tokio::time::sleep(minute / 2).await;

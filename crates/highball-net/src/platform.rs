@@ -7,6 +7,7 @@
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
@@ -36,6 +37,23 @@ pub trait Listener: Send + 'static {
 
     /// Where it listens, with the port the system chose.
     fn local_addr(&self) -> ListenAddr;
+
+    /// The socket, for whoever passes it to another process. `None` for a listener that has none, such as a simulated one.
+    fn socket(&self) -> Option<ListeningSocket<'_>> {
+        None
+    }
+
+    /// From now on, dropping it leaves the file of a Unix socket where it is: another process listens there.
+    fn keep_file(&mut self) {}
+}
+
+/// The socket of a [`Listener`].
+#[derive(Debug, Clone, Copy)]
+pub struct ListeningSocket<'a> {
+    /// The descriptor.
+    pub fd: BorrowedFd<'a>,
+    /// Whether it is a Unix socket whose file goes with the listener.
+    pub owns_file: bool,
 }
 
 /// The only way to the outside. Called from the control plane; implementations may be shared between servers.

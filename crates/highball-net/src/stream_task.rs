@@ -7,7 +7,9 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -18,12 +20,45 @@ thread_local! {
     static RUNNING: RefCell<Option<State>> = const { RefCell::new(None) };
 }
 
+/// The accounts of one connection, which its streams share.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    pub(crate) outbox: Outbox,
+    pub(crate) inbox: Inbox,
+}
+
+impl Accounts {
+    /// The bytes that may be held on their way out, and on their way in.
+    pub(crate) fn new(out_size_bytes_max: usize, in_size_bytes_max: usize) -> Arc<Self> {
+        let (outbox, inbox) = (Outbox::new(out_size_bytes_max), Inbox::new(in_size_bytes_max));
+        Arc::new(Self { outbox, inbox })
+    }
+}
+
 #[derive(Debug)]
 struct State {
+    /// A limit that begins when the stream has to wait.
+    limit: Option<LifeLimit>,
+    /// A limit that began.
     until: Option<Instant>,
     over: bool,
-    outbox: Outbox,
-    inbox: Inbox,
+    accounts: Arc<Accounts>,
+}
+
+/// How long a stream may go without being polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LifeLimit {
+    /// For so long, from when it has to wait.
+    pub patience: Duration,
+    /// But not beyond this.
+    pub at_latest: Option<Instant>,
+}
+
+impl LifeLimit {
+    fn until(self, now: Instant) -> Instant {
+        let patient = now + self.patience;
+        self.at_latest.map_or(patient, |at_latest| at_latest.min(patient))
+    }
 }
 
 /// The life of the stream whose task is running: how long it may go without being polled, and whether its connection has
@@ -49,23 +84,24 @@ impl Life {
     /// of the connection wait for the client. A response asks before it makes its next message; who waits is woken in
     /// turn.
     pub fn poll_room(room: &mut Room, cx: &mut Context<'_>) -> Poll<()> {
-        if !room.is_waiting() && running(|state| state.outbox.has_room()).unwrap_or(true) {
+        if !room.is_waiting() && running(|state| state.accounts.outbox.has_room()).unwrap_or(true) {
             return Poll::Ready(());
         }
         // Cloned, because telling others may run their code.
-        match running(|state| state.outbox.clone()) {
-            Some(outbox) => outbox.poll_room(&mut room.0, cx),
+        match running(|state| state.accounts.clone()) {
+            Some(accounts) => accounts.outbox.poll_room(&mut room.0, cx),
             None => Poll::Ready(()),
         }
     }
 
-    pub(crate) fn inbox() -> Option<Inbox> {
-        running(|state| state.inbox.clone())
+    pub(crate) fn accounts() -> Option<Arc<Accounts>> {
+        running(|state| state.accounts.clone())
     }
 
-    /// From now on the stream is reset at `until`; never, for `None`. Takes effect when the current poll returns.
-    pub fn limit(until: Option<Instant>) {
-        running(|state| state.until = until);
+    /// From when the current poll returns, the stream is reset at `limit` unless it is polled and says otherwise; never, for
+    /// `None`.
+    pub fn limit(limit: Option<LifeLimit>) {
+        running(|state| (state.limit, state.until) = (limit, None));
     }
 
     /// Whether the limit ended the stream.
@@ -108,8 +144,8 @@ pub(crate) struct StreamTask<F> {
 }
 
 impl<F> StreamTask<F> {
-    pub(crate) fn new(stream: F, outbox: Outbox, inbox: Inbox) -> Self {
-        let state = State { until: None, over: false, outbox, inbox };
+    pub(crate) fn new(stream: F, accounts: Arc<Accounts>) -> Self {
+        let state = State { limit: None, until: None, over: false, accounts };
         Self { stream: Some(Box::pin(stream)), state: Some(state), timer: None }
     }
 }
@@ -123,7 +159,13 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
         if within(&mut this.state, || stream.as_mut().poll(cx)).is_ready() {
             return Poll::Ready(());
         }
-        let Some(until) = this.state.as_ref().and_then(|state| state.until) else {
+        let begun = this.state.as_mut().and_then(|state| {
+            if let Some(limit) = state.limit.take() {
+                state.until = Some(limit.until(Instant::now()));
+            }
+            state.until
+        });
+        let Some(until) = begun else {
             this.timer = None;
             return Poll::Pending;
         };
@@ -147,7 +189,10 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    fn within(seconds: u64) -> Option<LifeLimit> {
+        Some(LifeLimit { patience: Duration::from_secs(seconds), at_latest: None })
+    }
 
     struct OnDrop<F: FnMut()>(F);
 
@@ -162,11 +207,11 @@ mod tests {
         let mut known_over = false;
         let stream = async {
             let _seen = OnDrop(|| known_over = Life::is_over());
-            Life::limit(Some(Instant::now() + Duration::from_secs(5)));
+            Life::limit(within(5));
             std::future::pending::<()>().await;
         };
         let started = Instant::now();
-        StreamTask::new(stream, Outbox::new(1), Inbox::new(1)).await;
+        StreamTask::new(stream, Accounts::new(1, 1)).await;
         assert_eq!(started.elapsed(), Duration::from_secs(5));
         assert!(known_over && !Life::is_over());
     }
@@ -175,20 +220,20 @@ mod tests {
     async fn a_limit_that_is_lifted_ends_nothing() {
         let mut ended = false;
         let stream = async {
-            Life::limit(Some(Instant::now() + Duration::from_secs(5)));
+            Life::limit(within(5));
             tokio::time::sleep(Duration::from_secs(1)).await;
             Life::limit(None);
             tokio::time::sleep(Duration::from_secs(60)).await;
             ended = true;
         };
-        StreamTask::new(stream, Outbox::new(1), Inbox::new(1)).await;
+        StreamTask::new(stream, Accounts::new(1, 1)).await;
         assert!(ended);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_limit_of_one_stream_is_not_that_of_another_on_the_same_thread() {
         let short = async {
-            Life::limit(Some(Instant::now() + Duration::from_secs(1)));
+            Life::limit(within(1));
             std::future::pending::<()>().await;
         };
         let mut ended = false;
@@ -196,10 +241,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(2)).await;
             ended = true;
         };
-        tokio::join!(
-            StreamTask::new(short, Outbox::new(1), Inbox::new(1)),
-            StreamTask::new(long, Outbox::new(1), Inbox::new(1))
-        );
+        tokio::join!(StreamTask::new(short, Accounts::new(1, 1)), StreamTask::new(long, Accounts::new(1, 1)));
         assert!(ended);
     }
 }

@@ -11,6 +11,7 @@ mod inherited;
 mod notifier;
 
 pub use activated::Activated;
+pub(crate) use inherited::passed;
 pub use inherited::{ActivationError, Inherited, inherited};
 pub use notifier::{Notifier, watchdog_timeout};
 

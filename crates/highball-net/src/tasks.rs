@@ -2,56 +2,42 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 
-use futures_util::FutureExt as _;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 
 /// Owns tasks: dropping it aborts what still runs. With [`Spawner`], the one place that spawns.
 ///
 /// The number of tasks is bounded by whoever spawns here (streams per connection, connections per server). A task that
 /// ends leaves nothing behind but its place, for the next.
+///
+/// A task that is aborted while it runs ends when it next returns to the runtime; one that never does is never ended.
 #[derive(Default)]
 pub struct Tasks(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    running: Mutex<Running>,
+    /// Tasks that have not ended.
+    running: AtomicUsize,
+    /// The owner is gone.
+    closed: AtomicBool,
+    /// How often everything was aborted: a task is over when that has grown since it was spawned.
+    aborts: AtomicUsize,
+    waiting: Mutex<Waiting>,
     /// Told each time the last task ended.
     idle: Notify,
 }
 
+/// How to reach the tasks that wait for something. Most streams are answered the first time they run, and never come here.
 #[derive(Default)]
-struct Running {
-    /// The owner is gone.
-    closed: bool,
+struct Waiting {
     /// By place; a place that is free is taken again.
-    places: Vec<Place>,
+    places: Vec<Option<Waker>>,
     free: Vec<usize>,
-}
-
-enum Place {
-    Free,
-    /// Its task is being spawned.
-    Starting,
-    Running(AbortHandle),
-    /// Its task ended before its handle was known.
-    Ended,
-}
-
-impl Running {
-    fn count(&self) -> usize {
-        self.places.len() - self.free.len()
-    }
-
-    /// Puts a new state into a place; the one that was there, to be dropped outside of the lock.
-    fn put(&mut self, place: usize, state: Place) -> Option<Place> {
-        if matches!(state, Place::Free) {
-            self.free.push(place);
-        }
-        self.places.get_mut(place).map(|now| std::mem::replace(now, state))
-    }
 }
 
 impl Tasks {
@@ -63,7 +49,12 @@ impl Tasks {
 
     /// Spawns `task` under this owner. Must be called inside a tokio runtime.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        Shared::spawn(&self.0, task);
+        Shared::spawn(self.0.clone(), None, Box::pin(task));
+    }
+
+    /// Spawns `task` under this owner, on the runtime of `handle`. Once that runtime is gone, the task is dropped.
+    pub fn spawn_on(&self, handle: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+        Shared::spawn(self.0.clone(), Some(handle), Box::pin(task));
     }
 
     /// A hand that spawns here without keeping the owner alive: what runs here may hold one.
@@ -75,7 +66,7 @@ impl Tasks {
     /// Tasks that have not ended.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.0.lock().count()
+        self.0.running.load(Ordering::Acquire)
     }
 
     /// Waits until nothing is left. Cancel safe; tasks spawned meanwhile are waited for too.
@@ -92,19 +83,17 @@ impl Tasks {
     /// Aborts everything that still runs. Its futures are dropped by the runtime, soon: [`finished`](Self::finished) tells
     /// when.
     pub fn abort_all(&self) {
-        let handle =
-            |place: &Place| if let Place::Running(handle) = place { Some(handle.clone()) } else { None };
-        let handles: Vec<AbortHandle> = self.0.lock().places.iter().filter_map(handle).collect();
-        for handle in handles {
-            handle.abort();
-        }
+        self.0.aborts.fetch_add(1, Ordering::AcqRel);
+        // Not woken under the lock, which they may take. Whoever comes to it after this sees the abort.
+        let wakers: Vec<Waker> = self.0.lock().places.iter().flatten().cloned().collect();
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
 impl Drop for Tasks {
     fn drop(&mut self) {
         // Nothing starts behind its back: what is running may be about to spawn.
-        self.0.lock().closed = true;
+        self.0.closed.store(true, Ordering::Release);
         self.abort_all();
     }
 }
@@ -123,7 +112,21 @@ impl Spawner {
     /// Spawns `task` under the owner, if it is still there.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(shared) = self.0.upgrade() {
-            Shared::spawn(&shared, task);
+            Shared::spawn(shared, None, Box::pin(task));
+        }
+    }
+
+    /// The same for a task that needs no box of its own.
+    pub(crate) fn spawn_unpin(&self, task: impl Future<Output = ()> + Send + Unpin + 'static) {
+        if let Some(shared) = self.0.upgrade() {
+            Shared::spawn(shared, None, task);
+        }
+    }
+
+    /// Spawns `task` under the owner, if it is still there, on the runtime of `handle`.
+    pub fn spawn_on(&self, handle: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(shared) = self.0.upgrade() {
+            Shared::spawn(shared, Some(handle), Box::pin(task));
         }
     }
 }
@@ -135,56 +138,91 @@ impl fmt::Debug for Spawner {
 }
 
 impl Shared {
-    fn spawn(this: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
-        let mut running = this.lock();
-        if running.closed {
+    /// On the runtime of `handle`; without one, on that of the caller.
+    fn spawn(
+        self: Arc<Self>,
+        handle: Option<&Handle>,
+        task: impl Future<Output = ()> + Send + Unpin + 'static,
+    ) {
+        // Read first: an owner that goes away after the look below aborts what begins here.
+        let aborts = self.aborts.load(Ordering::Acquire);
+        if self.closed.load(Ordering::Acquire) {
             return;
         }
-        let place = running.free.pop().unwrap_or(running.places.len());
-        if running.put(place, Place::Starting).is_none() {
-            running.places.push(Place::Starting);
-        }
-        // Not held while spawning: a runtime that shuts down drops the task right there, and its entry comes here.
-        drop(running);
-        // It goes with the future, which the owner has dropped by abort: the list and what runs do not keep each other.
-        let entry = Entry { place, shared: this.clone() };
+        self.running.fetch_add(1, Ordering::AcqRel);
+        let owned = Owned { task, entry: Entry { shared: self, aborts, place: None } };
         #[expect(clippy::disallowed_methods, reason = "this is the owner that the ban asks for")]
-        let handle = tokio::spawn(task.map(move |()| drop(entry)));
-        this.settle(place, Place::Running(handle.abort_handle()));
-    }
-
-    /// A task got its handle, or ended. Whichever comes second decides about its place.
-    fn settle(&self, place: usize, state: Place) {
-        let mut running = self.lock();
-        let state = match (running.places.get(place), state) {
-            // Aborted by the owner in the meantime, or not: it is over.
-            (Some(Place::Ended), Place::Running(_)) | (Some(Place::Running(_)), Place::Ended) => Place::Free,
-            (_, state) => state,
-        };
-        let before = running.put(place, state);
-        let idle = running.count() == 0;
-        drop(running);
-        drop(before);
-        if idle {
-            self.idle.notify_waiters();
+        match handle {
+            Some(handle) => drop(handle.spawn(owned)),
+            None => drop(tokio::spawn(owned)),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Running> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Nothing panics while holding it.
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The place of a task in the list; dropped with its future, however that ends.
+/// A task that is over when its owner says so. The fields are dropped in this order: the task is gone when it is counted out.
+struct Owned<F> {
+    task: F,
+    entry: Entry,
+}
+
+impl<F: Future<Output = ()> + Unpin> Future for Owned<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { task, entry } = &mut *self;
+        if entry.is_aborted() || Pin::new(task).poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        entry.wait(cx.waker());
+        // After that: an abort that did not find the waker is found here.
+        if entry.is_aborted() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// A task as its owner counts it; dropped with its future, however that ends.
 struct Entry {
-    place: usize,
     shared: Arc<Shared>,
+    aborts: usize,
+    place: Option<usize>,
+}
+
+impl Entry {
+    fn is_aborted(&self) -> bool {
+        self.shared.aborts.load(Ordering::Acquire) != self.aborts
+    }
+
+    /// The task waits. Once is enough: the runtime wakes a task by the same waker as long as it lives.
+    fn wait(&mut self, waker: &Waker) {
+        if self.place.is_some() {
+            return;
+        }
+        let mut waiting = self.shared.lock();
+        let place = waiting.free.pop().unwrap_or(waiting.places.len());
+        match waiting.places.get_mut(place) {
+            Some(free) => *free = Some(waker.clone()),
+            None => waiting.places.push(Some(waker.clone())),
+        }
+        self.place = Some(place);
+    }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.shared.settle(self.place, Place::Ended);
+        if let Some(place) = self.place {
+            let mut waiting = self.shared.lock();
+            let waker = waiting.places.get_mut(place).and_then(Option::take);
+            waiting.free.push(place);
+            drop(waiting);
+            drop(waker);
+        }
+        if self.shared.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.idle.notify_waiters();
+        }
     }
 }
 
@@ -242,5 +280,43 @@ mod tests {
         }
         tasks.finished().await;
         assert_eq!(tasks.running(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_abort_ends_what_was_spawned_before_it_and_nothing_after() {
+        let tasks = Tasks::new();
+        let ran = Arc::new(AtomicUsize::new(0));
+        let mark = |amount| {
+            let ran = ran.clone();
+            async move {
+                ran.fetch_add(amount, Ordering::SeqCst);
+                std::future::pending::<()>().await;
+            }
+        };
+        tasks.spawn(mark(1));
+        tokio::task::yield_now().await;
+        // One waits, the other has not run yet.
+        tasks.spawn(mark(10));
+        tasks.abort_all();
+        tasks.spawn(mark(100));
+        while tasks.running() > 1 {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::yield_now().await;
+        assert_eq!((tasks.running(), ran.load(Ordering::SeqCst)), (1, 101));
+        tasks.abort_all();
+        tasks.finished().await;
+        assert_eq!(tasks.0.lock().places.iter().flatten().count(), 0, "nothing is left behind");
+    }
+
+    #[tokio::test]
+    async fn a_task_may_abort_its_own_owner() {
+        let tasks = Arc::new(Tasks::new());
+        let own = tasks.clone();
+        tasks.spawn(async move {
+            own.abort_all();
+            std::future::pending::<()>().await;
+        });
+        tasks.finished().await;
     }
 }

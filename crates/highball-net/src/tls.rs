@@ -14,10 +14,15 @@
 //! good one; a connection keeps what it was accepted with. So a client whose CA was removed, or whose certificate was
 //! revoked, is refused at its *next* handshake; the age limit of connections bounds how long its present one lasts.
 //!
+//! **Several certificates.** A listener may have up to [`PAIRS_MAX`]: a client is shown the one for the server name that it
+//! asks for (SNI, RFC 6066, section 3), by exact name before wildcard, and without such a name the first, unless
+//! [`Settings::strict_names`]. A name that two are for is an error and not a question of their order.
+//!
 //! **Resumption.** A resumed session is not verified again. Where clients show certificates there is none: no tickets, no
 //! session ids, so that a removed CA, a revocation and an expiry hold at once. Elsewhere sessions are kept in memory, at most
 //! 256, and forgotten with each reload. 0-RTT data is never accepted.
 
+mod certificates;
 pub mod client;
 mod clients;
 mod clock;
@@ -28,28 +33,35 @@ mod facts;
 mod files;
 mod handshake;
 mod identity;
+mod names;
+mod own;
+mod pem;
 mod settings;
 mod watch;
 
 use std::fmt;
 use std::hash::RandomState;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use highball_core::caller::Certificate;
 use rustls::HandshakeKind;
-use tokio_rustls::TlsAcceptor;
+use rustls::server::Acceptor;
+use tokio::io::AsyncWriteExt as _;
+use tokio_rustls::LazyConfigAcceptor;
 
 use crate::{Io, Platform};
 use config::InForce;
+use explain::Shown;
 use files::Files;
 
 pub use client::ClientTls;
 pub use error::TlsError;
-pub use facts::{Changed, Facts};
+pub use facts::{CertificateFacts, Changed, Facts};
 pub use handshake::{HandshakeError, Reason, SUCCESS};
-pub use settings::{ClientAuth, Settings};
+pub use settings::{ClientAuth, PAIRS_MAX, Pair, Settings};
 pub use watch::{Event, WATCH_INTERVAL, WATCH_INTERVAL_MIN};
 
 /// The TLS of one listener. Shared by its connections; see the [module](self).
@@ -74,8 +86,7 @@ impl ServerTls {
         settings.check()?;
         let fingerprints = RandomState::new();
         let files = Files::read(&settings)?;
-        config::check_dates(&settings, &files, platform.wall_clock())?;
-        let in_force = InForce::new(&settings, &files, files.prints(&fingerprints), &platform)?;
+        let in_force = InForce::new(&settings, &files, files.prints(&fingerprints), None, &platform)?;
         Ok(Self {
             settings,
             platform,
@@ -95,13 +106,10 @@ impl ServerTls {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let files = Files::read(&self.settings)?;
         let prints = files.prints(&self.fingerprints);
-        let changed = self.in_force.load().prints.changed(&prints);
-        if changed.certificate {
-            // Only then: a certificate that expired in service must not keep a revocation from taking effect.
-            config::check_dates(&self.settings, &files, self.platform.wall_clock())?;
-        }
+        let old = self.in_force.load();
+        let changed = old.prints.changed(&prints);
         if changed.any() {
-            let next = InForce::new(&self.settings, &files, prints, &self.platform)?;
+            let next = InForce::new(&self.settings, &files, prints, Some(&old), &self.platform)?;
             self.in_force.store(Arc::new(next));
         }
         Ok(changed)
@@ -118,8 +126,19 @@ impl ServerTls {
     /// # Cancel safety
     /// Dropping the future closes the byte stream without an alert. Nothing else is lost or left behind.
     pub async fn accept(&self, io: Box<dyn Io>) -> Result<Accepted, HandshakeError> {
-        let config = self.in_force.load().config.clone();
-        let stream = TlsAcceptor::from(config).accept(io).await.map_err(HandshakeError::of)?;
+        let in_force = self.in_force.load_full();
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), io).await;
+        let hello = hello.map_err(|error| HandshakeError::of(error, None))?;
+        let name = hello.client_hello().server_name().map(str::to_owned);
+        let Some(number) = in_force.certificates.choose(name.as_deref()) else {
+            // rustls has this alert and no way to send it; that the client hears it is not certain with any.
+            close(hello.io, &UNRECOGNIZED_NAME).await.ok();
+            return Err(HandshakeError::unrecognized(name.as_deref()));
+        };
+        let stream = hello.into_stream(in_force.config.clone()).await.map_err(|error| {
+            let file = self.settings.pairs.get(number).map(|pair| pair.cert.as_path());
+            HandshakeError::of(error, Some(&Shown { file, name: name.as_deref() }))
+        })?;
         let (_, session) = stream.get_ref();
         let certificate = match session.peer_certificates().and_then(<[_]>::first) {
             Some(leaf) => Some(identity::names(leaf).ok_or_else(HandshakeError::unreadable)?),
@@ -136,10 +155,14 @@ impl ServerTls {
         self.in_force.load().facts.clone()
     }
 
-    /// When the server certificate in force expires. For a gauge: alarm on it, renewal is somebody else's.
+    /// When the first of the certificates in force expires; each has its own date in [`facts`](Self::facts). Alarm on it,
+    /// renewal is somebody else's.
     #[must_use]
     pub fn not_after(&self) -> SystemTime {
-        self.in_force.load().facts.not_after
+        let in_force = self.in_force.load();
+        let dates = in_force.facts.certificates.iter().map(|certificate| certificate.not_after);
+        // There is at least one.
+        dates.min().unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// The files it was loaded from.
@@ -147,6 +170,15 @@ impl ServerTls {
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
+}
+
+/// A fatal alert, as a TLS record (RFC 8446, sections 5.1 and 6; RFC 6066, section 3).
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// Says a last word.
+async fn close(mut io: Box<dyn Io>, alert: &[u8]) -> io::Result<()> {
+    io.write_all(alert).await?;
+    io.shutdown().await
 }
 
 impl fmt::Debug for ServerTls {

@@ -1,8 +1,10 @@
 //! Accept loops: one per listener, owning nothing but the order in which connections come.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use highball_auth::token::Shown;
@@ -10,7 +12,8 @@ use highball_core::{Body, Caller, Connection, Peer};
 use highball_net::caps::{Caps, Full};
 use highball_net::http::{self as connection, End};
 use highball_net::listen::BACKLOG;
-use highball_net::{Draining, Io, Listener, Platform, Spawner};
+use highball_net::workers::WorkerSeat;
+use highball_net::{Draining, Incoming, Io, Listener, Platform, Spawner, Workers};
 use highball_telemetry::{Event, Limit, Telemetry};
 use http::{Request, Response};
 
@@ -29,8 +32,13 @@ pub(crate) struct Acceptor<S> {
     pub(crate) platform: Arc<dyn Platform>,
     pub(crate) caps: Arc<Caps>,
     pub(crate) telemetry: Telemetry,
+    /// What its connections hear.
     pub(crate) draining: Draining,
+    /// What the server hears, which for a port beside that for RPCs is more.
+    pub(crate) server: Draining,
     pub(crate) connections: Spawner,
+    /// Where connections are served; without any, on the runtime that accepts.
+    pub(crate) workers: Option<Arc<Workers>>,
     pub(crate) ends: Arc<Ends>,
     pub(crate) service: S,
 }
@@ -39,6 +47,8 @@ pub(crate) struct Acceptor<S> {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) connection: Arc<Connection>,
+    /// The worker that serves it; 0 without workers.
+    pub(crate) worker: usize,
     /// The token that its RPCs showed last.
     pub(crate) shown: Shown,
 }
@@ -50,20 +60,32 @@ pub(crate) struct Ends {
     pub(crate) cut: AtomicU64,
 }
 
+/// A connection that the kernel gave us, and the place at the worker that will serve it.
+struct Accepted {
+    io: Box<dyn Io>,
+    peer: Peer,
+    seat: Option<WorkerSeat>,
+}
+
 /// Numbers connections across all listeners of the process.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl<S, F> Acceptor<S>
 where
-    S: Fn(Arc<Session>, Draining, Request<Body>) -> F + Clone + Send + Sync + 'static,
+    S: Fn(Arc<Session>, Draining, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    /// Accepts until the drain begins; then takes in what the kernel had already accepted for us, and stops listening.
+    /// Accepts until the drain begins; then takes in what the kernel had already accepted for us, and stops listening. What
+    /// was handed over is the other process's, whatever the kernel holds.
     pub(crate) async fn run(self: Arc<Self>, mut listener: Box<dyn Listener>, entrance: Entrance) {
         loop {
             tokio::select! {
-                accepted = std::future::poll_fn(|cx| listener.poll_accept(cx)) => match accepted {
-                    Ok((io, peer)) => self.clone().spawn(io, peer, entrance.clone()),
+                // Whoever is sent away must not come here again.
+                biased;
+                () = self.server.handed_over() => return,
+                () = self.draining.begun() => break,
+                accepted = std::future::poll_fn(|cx| self.poll_accept(&mut *listener, cx)) => match accepted {
+                    Ok(accepted) => self.clone().spawn(accepted, entrance.clone()),
                     Err(error) => {
                         let listener = listener.local_addr().to_string();
                         self.telemetry.report(&Event::AcceptFailed { listener: &listener, error: &error.to_string() });
@@ -72,21 +94,30 @@ where
                         }
                     }
                 },
-                () = self.draining.begun() => break,
             }
         }
         // These clients believe they are connected; closing on them would be an error they cannot explain.
         for _ in 0..BACKLOG {
-            let accept = std::future::poll_fn(|cx| listener.poll_accept(cx));
+            let accept = std::future::poll_fn(|cx| self.poll_accept(&mut *listener, cx));
             match tokio::time::timeout(SWEEP_PAUSE, accept).await {
-                Ok(Ok((io, peer))) => self.clone().spawn(io, peer, entrance.clone()),
+                Ok(Ok(accepted)) => self.clone().spawn(accepted, entrance.clone()),
                 Ok(Err(_)) => {}
                 Err(_) => return,
             }
         }
     }
 
-    fn spawn(self: Arc<Self>, io: Box<dyn Io>, peer: Peer, entrance: Entrance) {
+    fn poll_accept(&self, listener: &mut dyn Listener, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        let worker = self.workers.as_ref().map(|workers| (workers, workers.least()));
+        // A socket belongs to the reactor of the runtime that is entered when it is made, and that is during this poll.
+        let _inside = worker.map(|(workers, worker)| workers.handle(worker).enter());
+        let (io, peer) = ready!(listener.poll_accept(cx))?;
+        let seat = worker.and_then(|(workers, worker)| workers.seat(worker));
+        Poll::Ready(Ok(Accepted { io, peer, seat }))
+    }
+
+    fn spawn(self: Arc<Self>, accepted: Accepted, entrance: Entrance) {
+        let Accepted { io, peer, seat: at } = accepted;
         // Behind a proxy the address is the proxy's; the connection is counted for its client once that is known.
         let seat = match &entrance.proxies {
             Some(_) => self.caps.admit_unnamed(),
@@ -94,14 +125,20 @@ where
         };
         match seat {
             Ok(mut seat) => {
-                let owner = self.connections.clone();
-                owner.spawn(async move {
+                let (owner, workers) = (self.connections.clone(), self.workers.clone());
+                let worker = at.as_ref().map(WorkerSeat::worker);
+                let task = async move {
+                    let _at = at;
                     let (limit, draining) = (self.settings.handshake_timeout, &self.draining);
                     let passing = entrance.pass(io, peer, &mut seat, limit, draining, &self.telemetry);
                     if let Some(Passed { io, peer, caller }) = passing.await {
-                        self.connection(io, peer, caller).await;
+                        self.connection(io, peer, caller, worker).await;
                     }
-                });
+                };
+                match workers.zip(worker) {
+                    Some((workers, worker)) => owner.spawn_on(workers.handle(worker), task),
+                    None => owner.spawn(task),
+                }
             }
             // Dropped, and so closed, at once: a client that is told can go elsewhere.
             Err(full) => {
@@ -114,12 +151,13 @@ where
         }
     }
 
-    async fn connection(&self, io: Box<dyn Io>, peer: Peer, caller: Caller) {
+    async fn connection(&self, io: Box<dyn Io>, peer: Peer, caller: Caller, worker: Option<usize>) {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection { id, peer, caller });
-        let open = Open::new(self, connection.clone());
+        let open = Open::new(self, connection.clone(), worker);
         let service = self.service.clone();
-        let session = Arc::new(Session { connection, shown: Shown::new() });
+        let session =
+            Arc::new(Session { connection, worker: worker.unwrap_or_default(), shown: Shown::new() });
         let serve = move |request, draining| service(session.clone(), draining, request);
         let jitter = self.platform.random();
         let end = connection::drive(io, &self.settings, jitter, &self.draining, serve).await;
@@ -139,18 +177,20 @@ struct Open<'a> {
     telemetry: &'a Telemetry,
     ends: &'a Ends,
     connection: Arc<Connection>,
+    worker: Option<usize>,
     error: Option<String>,
     cut: bool,
 }
 
 impl<'a> Open<'a> {
-    fn new<S>(acceptor: &'a Acceptor<S>, connection: Arc<Connection>) -> Self {
+    fn new<S>(acceptor: &'a Acceptor<S>, connection: Arc<Connection>, worker: Option<usize>) -> Self {
         let peer = connection.peer.to_string();
-        acceptor.telemetry.report(&Event::ConnectionOpened { id: connection.id, peer: &peer });
+        acceptor.telemetry.report(&Event::ConnectionOpened { id: connection.id, peer: &peer, worker });
         acceptor.ends.open.fetch_add(1, Ordering::Relaxed);
         // Until it is known how it ended, it was cut.
         let error = Some("aborted".to_owned());
-        Self { telemetry: &acceptor.telemetry, ends: &acceptor.ends, connection, error, cut: true }
+        let Acceptor { telemetry, ends, .. } = acceptor;
+        Self { telemetry, ends, connection, worker, error, cut: true }
     }
 
     fn close(mut self, end: &End) {
@@ -173,7 +213,7 @@ impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.ends.open.fetch_sub(1, Ordering::Relaxed);
         self.ends.cut.fetch_add(u64::from(self.cut), Ordering::Relaxed);
-        self.telemetry
-            .report(&Event::ConnectionClosed { id: self.connection.id, error: self.error.as_deref() });
+        let (id, worker, error) = (self.connection.id, self.worker, self.error.as_deref());
+        self.telemetry.report(&Event::ConnectionClosed { id, worker, error });
     }
 }

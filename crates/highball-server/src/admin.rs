@@ -1,5 +1,7 @@
 //! The admin port: `/livez`, `/readyz`, `/metrics`, over HTTP/1.1 or HTTP/2.
 
+use std::sync::Arc;
+
 use highball_core::Body;
 use highball_telemetry::Telemetry;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
@@ -12,8 +14,17 @@ const INDEX: &str = "/livez    200 while the process works\n\
                      /readyz   200 while it wants traffic, 503 and the reasons otherwise\n\
                      /metrics  Prometheus (OpenMetrics) text\n";
 
+/// Pages of whoever embeds the server: asked for paths that the admin port does not know; `None` for none of theirs. Must not
+/// block.
+pub type AdminPages = Arc<dyn Fn(&Request<Body>) -> Option<Response<Body>> + Send + Sync>;
+
 /// Answers one admin request. Bodies are ignored; everything here is read-only.
-pub(crate) fn answer(health: &Health, telemetry: &Telemetry, request: &Request<Body>) -> Response<Body> {
+pub(crate) fn answer(
+    health: &Health,
+    telemetry: &Telemetry,
+    pages: Option<&AdminPages>,
+    request: &Request<Body>,
+) -> Response<Body> {
     let method = request.method();
     if !matches!(*method, Method::GET | Method::HEAD) {
         let mut response =
@@ -36,7 +47,9 @@ pub(crate) fn answer(health: &Health, telemetry: &Telemetry, request: &Request<B
             response.headers_mut().insert(CONTENT_TYPE, kind);
             response
         }
-        _ => text(method, StatusCode::NOT_FOUND, format!("no such page; there are\n{INDEX}")),
+        _ => pages.and_then(|pages| pages(request)).unwrap_or_else(|| {
+            text(method, StatusCode::NOT_FOUND, format!("no such page; there are\n{INDEX}"))
+        }),
     }
 }
 

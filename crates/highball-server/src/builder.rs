@@ -8,16 +8,17 @@ use bytes::Bytes;
 use highball_auth::Guard;
 use highball_core::{Body, BoxError};
 use highball_net::proxy_protocol::Proxies;
-use highball_net::{Drain, ListenAddr, ListenError, Listener, Os, Platform, ServerTls};
+use highball_net::{Drain, Handover, ListenAddr, ListenError, Listener, Os, Platform, ServerTls, Workers};
 use highball_telemetry::{Event, Telemetry};
 use http::{Request, Response};
 use tower::Service;
 
+use crate::admin::AdminPages;
 use crate::admit::Admission;
 use crate::checklist::{self, NotReady, Posture};
 use crate::entrance::Entrance;
 use crate::health::Health;
-use crate::hosted::Hosted;
+use crate::hosted::{Hosted, Services};
 use crate::method_limits;
 use crate::methods::{DescriptorError, Methods};
 use crate::rate::{Budgets, Failures};
@@ -44,12 +45,15 @@ use crate::settings::{Settings, SettingsError};
 /// ```
 #[must_use = "a server does nothing until it is bound and run"]
 pub struct Server {
-    service: Hosted,
+    services: Services,
+    workers: Option<Arc<Workers>>,
+    handover: Option<Arc<Handover>>,
     settings: Settings,
     descriptors: Vec<Vec<u8>>,
     listen: Vec<(ListenAddr, Entrance)>,
     probes: Option<ListenAddr>,
     admin: Option<ListenAddr>,
+    pages: Option<AdminPages>,
     platform: Arc<dyn Platform>,
     telemetry: Telemetry,
     health: Health,
@@ -66,13 +70,41 @@ impl Server {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        Self::hosting(Services::shared(Hosted::new(service)), None)
+    }
+
+    /// As [`new`](Self::new), on worker threads: each connection is served by one of them from accept to its end, by the
+    /// one with the fewest connections, with everything it needs. `make` makes the service of each worker, at once, with
+    /// that worker's runtime entered: what it spawns and connects there belongs there, and what it holds is shared with no
+    /// other thread. Accepting, the ports beside, and all that watches stay on the runtime that runs the server.
+    ///
+    /// For services that spend little time on an RPC, such as a proxy: see [`highball_net::workers`] for the price. The
+    /// threads end with the last hold on `workers`; the server keeps one for as long as it runs.
+    pub fn per_worker<S, B>(workers: Arc<Workers>, make: impl Fn(usize) -> S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let services = Services::per_worker(workers.len(), |worker| {
+            let _inside = workers.handle(worker).enter();
+            Hosted::new(make(worker))
+        });
+        Self::hosting(services, Some(workers))
+    }
+
+    fn hosting(services: Services, workers: Option<Arc<Workers>>) -> Self {
         Self {
-            service: Hosted::new(service),
+            services,
+            workers,
+            handover: None,
             settings: Settings::default(),
             descriptors: Vec::new(),
             listen: Vec::new(),
             probes: None,
             admin: None,
+            pages: None,
             platform: Os::shared(),
             telemetry: Telemetry::new(),
             health: Health::new(),
@@ -125,6 +157,15 @@ impl Server {
         self
     }
 
+    /// Can be replaced by a new process without a refused connection: at SIGUSR2 [`BoundServer::run_until_signal`] starts
+    /// the successor, passes the sockets on and drains. Runs on the platform of the handover. As a successor it accepts
+    /// once it is ready, as its health says, and its predecessor let go.
+    pub fn with_handover(mut self, handover: Arc<Handover>) -> Self {
+        self.platform = handover.clone();
+        self.handover = Some(handover);
+        self
+    }
+
     /// Listens for RPCs on `addr`, in plaintext (h2c with prior knowledge). May be called several times.
     pub fn listen(mut self, addr: ListenAddr) -> Self {
         self.listen.push((addr, Entrance::default()));
@@ -163,6 +204,12 @@ impl Server {
         self
     }
 
+    /// Serves these pages on the admin port as well.
+    pub fn with_admin_pages(mut self, pages: AdminPages) -> Self {
+        self.pages = Some(pages);
+        self
+    }
+
     /// Checks the settings, reads the descriptors and binds every address, or nothing.
     ///
     /// # Errors
@@ -171,17 +218,7 @@ impl Server {
     /// # Cancel safety
     /// Dropping the future closes what was bound.
     pub async fn bind(mut self) -> Result<BoundServer, ServerError> {
-        self.settings.check()?;
-        if self.listen.is_empty() {
-            return Err(ServerError::NoListener);
-        }
-        let listeners =
-            self.listen.iter().map(|(addr, entrance)| (addr.clone(), entrance.tls.is_some())).collect();
-        let posture = Posture { listeners, guarded: self.guard.is_some() };
-        checklist::check(&self.settings, &posture)?;
-        let sets: Vec<&[u8]> = self.descriptors.iter().map(Vec::as_slice).collect();
-        let methods = Methods::new(&sets, &self.settings, &self.telemetry)?;
-        SettingsError::unless_empty(method_limits::problems(&self.settings, methods.names()))?;
+        let methods = self.checked()?;
         for service in methods.services() {
             self.health.set_serving(service, true);
         }
@@ -219,15 +256,40 @@ impl Server {
                 .map(|rates| Failures::new(rates, self.telemetry.clone())),
             rates: self.settings.rates.clone().map(|rates| Budgets::new(rates, self.telemetry.clone())),
             settings: self.settings,
-            service: self.service,
+            services: self.services,
             methods,
             health: self.health,
             telemetry: self.telemetry,
+            pages: self.pages,
             in_flight: Arc::<InFlight>::default(),
             draining: self.drain.listen(),
             platform: self.platform,
         };
-        Ok(BoundServer::new(Arc::new(host), listeners, probes, admin, self.drain))
+        let (workers, handover) = (self.workers, self.handover);
+        Ok(BoundServer::new(Arc::new(host), workers, handover, listeners, probes, admin, self.drain))
+    }
+
+    /// Everything of [`bind`](Self::bind) before its first socket.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(&self) -> Result<(), ServerError> {
+        self.checked().map(drop)
+    }
+
+    fn checked(&self) -> Result<Methods, ServerError> {
+        self.settings.check()?;
+        if self.listen.is_empty() {
+            return Err(ServerError::NoListener);
+        }
+        let listeners =
+            self.listen.iter().map(|(addr, entrance)| (addr.clone(), entrance.tls.is_some())).collect();
+        let posture = Posture { listeners, guarded: self.guard.is_some() };
+        checklist::check(&self.settings, &posture)?;
+        let sets: Vec<&[u8]> = self.descriptors.iter().map(Vec::as_slice).collect();
+        let methods = Methods::new(&sets, &self.settings, &self.telemetry)?;
+        SettingsError::unless_empty(method_limits::problems(&self.settings, methods.names()))?;
+        Ok(methods)
     }
 
     async fn listener(&self, addr: &ListenAddr) -> Result<Box<dyn Listener>, ServerError> {

@@ -107,6 +107,12 @@ impl Health {
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
+    /// Resolves when the server wants traffic.
+    pub(crate) async fn ready(&self) {
+        // The sender lives as long as `self`.
+        self.0.subscribe().wait_for(State::ready).await.ok();
+    }
+
     /// From now on nothing is ready, whatever dependencies say.
     pub(crate) fn drain(&self) {
         self.0.send_modify(|state| state.draining = true);

@@ -10,6 +10,29 @@ use highball_core::{Body, BoxError};
 use http::{Request, Response};
 use tower::{Service, ServiceExt as _};
 
+/// The services of a server: one for all, or one of its own for each worker.
+pub(crate) struct Services {
+    first: Hosted,
+    others: Vec<Hosted>,
+}
+
+impl Services {
+    /// One for all.
+    pub(crate) fn shared(service: Hosted) -> Self {
+        Self { first: service, others: Vec::new() }
+    }
+
+    /// One for each of `count` workers, at least one.
+    pub(crate) fn per_worker(count: usize, mut make: impl FnMut(usize) -> Hosted) -> Self {
+        Self { first: make(0), others: (1..count).map(make).collect() }
+    }
+
+    /// That of a worker.
+    pub(crate) fn of(&self, worker: usize) -> &Hosted {
+        worker.checked_sub(1).and_then(|other| self.others.get(other)).unwrap_or(&self.first)
+    }
+}
+
 /// A service, its types forgotten. Shared by all RPCs: each takes a clone of the service inside, next to the future that
 /// calls it, so that an RPC pays for one allocation.
 #[derive(Clone)]

@@ -27,6 +27,7 @@ mod entrance;
 mod health;
 mod hosted;
 mod keys;
+mod leave;
 mod limit;
 mod limits;
 mod message;
@@ -41,16 +42,19 @@ mod rpc;
 mod run;
 mod settings;
 mod stop;
+mod upgrade;
 
+pub use admin::AdminPages;
 pub use admit::{AdaptiveConcurrency, Priority};
 pub use builder::{Server, ServerError};
 pub use checklist::{NotReady, OpenBox, Profile};
 pub use health::{Dependency, Health};
+pub use leave::DrainReport;
 pub use limits::LimitInForce;
 pub use method_limits::MethodSettings;
 pub use methods::DescriptorError;
-pub use rate::{FailedTokens, Rates};
-pub use run::{BoundServer, DrainReport};
+pub use rate::{Budgets, FailedTokens, Rates};
+pub use run::BoundServer;
 pub use settings::{Settings, SettingsError};
 
 /// The messages of health and reflection, generated from `proto/`.

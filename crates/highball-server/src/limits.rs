@@ -178,9 +178,13 @@ impl Settings {
             .adaptive_concurrency
             .as_ref()
             .map(|own| format!("{} to {}, {} at the start", own.limit_min, own.limit_max, own.limit_initial));
+        let growth = match self.decompress {
+            true => format!("{} times", self.decompression_ratio_max),
+            false => "not decompressed".to_owned(),
+        };
         let values = [
             size(self.message_size_bytes_max),
-            format!("{} times", self.decompression_ratio_max),
+            growth,
             self.concurrent_rpcs_max.to_string(),
             adaptive.unwrap_or_else(|| "off".to_owned()),
             Shares::new(self).to_string(),

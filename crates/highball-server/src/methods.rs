@@ -41,8 +41,8 @@ pub(crate) struct Entry {
 /// Every method in the descriptors, and one entry for all others.
 #[derive(Debug)]
 pub(crate) struct Methods {
-    known: NameMap<String, Entry>,
-    other: Entry,
+    known: NameMap<String, Arc<Entry>>,
+    other: Arc<Entry>,
     pool: Arc<DescriptorPool>,
     services: Vec<String>,
     unary: Vec<String>,
@@ -70,7 +70,7 @@ impl Methods {
             let watch = served_by == ServedBy::Health;
             let priority = if watch { Priority::Critical } else { limits.priority };
             let lane = Lane { priority, unary: place };
-            Entry { kind, limits, served_by, lane, meter: telemetry.method(label) }
+            Arc::new(Entry { kind, limits, served_by, lane, meter: telemetry.method(label) })
         };
         let mut known = NameMap::default();
         for service in pool.services() {
@@ -96,7 +96,7 @@ impl Methods {
         Ok(Self { known, other, pool: Arc::new(pool), services, unary })
     }
 
-    pub(crate) fn find(&self, method: &Method) -> &Entry {
+    pub(crate) fn find(&self, method: &Method) -> &Arc<Entry> {
         self.known.get(method.full_name()).unwrap_or(&self.other)
     }
 

@@ -18,7 +18,7 @@ pub(crate) use failures::Failures;
 /// Rates of callers. A caller is told by its certificate, else its token, else its Unix user, else its address.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rates {
-    /// RPCs a caller may make each second, over time. Must be positive.
+    /// RPCs a caller may make each second, over time. Not below [`PER_SECOND_MIN`](Self::PER_SECOND_MIN).
     pub per_second: f64,
     /// RPCs a caller may make at once after a pause.
     pub burst: u32,
@@ -31,6 +31,9 @@ pub struct Rates {
 }
 
 impl Rates {
+    /// About one RPC a day. Whoever wants less than that wants a rule; and times much longer do not fit a clock.
+    pub const PER_SECOND_MIN: f64 = 0.000_01;
+
     /// `per_second` and `burst` for every caller, every method costing 1.
     #[must_use]
     pub fn new(per_second: f64, burst: u32) -> Self {
@@ -38,10 +41,12 @@ impl Rates {
     }
 
     /// What cannot work, for the list of all problems.
-    pub(crate) fn problems(&self) -> Vec<String> {
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if !(self.per_second.is_finite() && self.per_second > 0.0) {
-            problems.push(format!("rates.per_second is {}; set it to more than 0", self.per_second));
+        let least = Self::PER_SECOND_MIN;
+        if !(self.per_second.is_finite() && self.per_second >= least) {
+            problems.push(format!("rates.per_second is {}; set it to {least} or more", self.per_second));
         }
         if self.burst == 0 || self.callers_max == 0 {
             problems.push("rates.burst and rates.callers_max must be at least 1".to_owned());
@@ -61,7 +66,7 @@ impl Rates {
 /// Budgets by the generic cell rate algorithm: one instant per caller, the moment at which its budget is full again. The
 /// clock is tokio's, so that it stands still in a simulation; that is why no library keeps it.
 #[derive(Debug)]
-pub(crate) struct Budgets {
+pub struct Budgets {
     rates: Rates,
     interval: Duration,
     weights: HashMap<String, u32>,
@@ -124,7 +129,9 @@ impl Hasher for Hashed {
 }
 
 impl Budgets {
-    pub(crate) fn new(rates: Rates, telemetry: Telemetry) -> Self {
+    /// Full budgets for everybody. `rates` must be without [problems](Rates::problems). Refusals are reported to `telemetry`.
+    #[must_use]
+    pub fn new(rates: Rates, telemetry: Telemetry) -> Self {
         Self {
             interval: Duration::from_secs_f64(1.0 / rates.per_second),
             weights: rates.weights.iter().cloned().collect(),
@@ -141,7 +148,7 @@ impl Budgets {
     ///
     /// # Errors
     /// RESOURCE_EXHAUSTED naming the setting and when to come back.
-    pub(crate) fn take(&self, rpc: &Rpc) -> Result<(), Status> {
+    pub fn take(&self, rpc: &Rpc) -> Result<(), Status> {
         let caller = || rpc.caller.key(&rpc.connection.peer);
         let key = match &rpc.caller {
             Caller { certificate: None, token: Some(token), .. } => {
@@ -151,6 +158,14 @@ impl Budgets {
         };
         let spent = self.spend_by_hash(key, self.weight(&rpc.method), rpc.started);
         spent.map_err(|wait| self.refuse(wait))
+    }
+
+    /// The same from a budget that is kept under another key than the caller.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn take_from(&self, key: impl Hash, rpc: &Rpc) -> Result<(), Status> {
+        self.spend(key, self.weight(&rpc.method), rpc.started).map_err(|wait| self.refuse(wait))
     }
 
     #[cfg(test)]
@@ -303,5 +318,7 @@ mod tests {
         let rates = Rates { weights: vec![("a.B/C".to_owned(), 9)], ..Rates::new(0.0, 3) };
         let problems = rates.problems().join("; ");
         assert!(problems.contains("per_second") && problems.contains("a.B/C costs 9"), "{problems}");
+        let problems = Rates::new(1e-30, 1).problems().join("; ");
+        assert!(problems.contains("set it to 0.00001 or more"), "{problems}");
     }
 }

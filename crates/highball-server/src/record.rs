@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use highball_auth::Denial;
-use highball_core::current::TraceContext;
-use highball_core::{Body, Code, Current, Envelopes, Rpc, Status};
-use highball_net::{Draining, Phase};
-use highball_telemetry::{Event, MethodMeter, RpcEnd, Telemetry, TraceId};
+use highball_core::current::{Observer, TraceContext, Waste};
+use highball_core::{Body, Caller, Code, Current, Envelopes, MethodKind, Rpc, Status};
+use highball_net::Phase;
+use highball_telemetry::{Event, RpcEnd, TraceId};
 use http::{HeaderMap, HeaderValue, Response};
 use tokio::time::Instant;
 
 use crate::admit::Permit;
 use crate::limit::Received;
+use crate::methods::{Entry, ServedBy};
+use crate::rpc::Host;
 
 /// RPCs in flight, and what became of them while the server drained.
 #[derive(Debug, Default)]
@@ -36,68 +39,104 @@ impl InFlight {
     }
 }
 
+/// What an RPC shares with its request's body, which may be read elsewhere, and keeps for whatever its handler calls. It
+/// holds nothing of the server: work that goes on elsewhere may keep it for long.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) received: Received,
+}
+
+impl Call {
+    pub(crate) fn report(&self, event: &Event<'_>) {
+        self.entry.meter.telemetry().report(event);
+    }
+}
+
+impl Observer for Call {
+    fn wasted(&self, waste: Waste) {
+        self.entry.meter.wasted(waste);
+    }
+}
+
 /// One RPC from its headers to the end of its response. Whoever holds it must [`end`](Self::end) it; dropping it unended
 /// means that the caller went away, and ends it as CANCELLED.
 #[derive(Debug)]
 pub(crate) struct Record {
-    pub(crate) rpc: Rpc,
-    pub(crate) telemetry: Telemetry,
-    pub(crate) received: Arc<Received>,
+    pub(crate) host: Arc<Host>,
     pub(crate) sent: Envelopes,
-    /// What the service finds by itself; `None` until it is known who calls.
-    pub(crate) current: Option<Current>,
-    meter: Arc<MethodMeter>,
-    in_flight: Arc<InFlight>,
-    draining: Draining,
+    call: Current<Call>,
     trace: Option<TraceId>,
-    quiet: bool,
     permit: Option<Permit>,
     ended: bool,
 }
 
-/// What a record needs beside the RPC itself.
-pub(crate) struct Start<'a> {
-    pub(crate) meter: &'a Arc<MethodMeter>,
-    pub(crate) telemetry: &'a Telemetry,
-    pub(crate) in_flight: &'a Arc<InFlight>,
-    pub(crate) draining: &'a Draining,
-    pub(crate) trace: Option<TraceId>,
-    pub(crate) quiet: bool,
-    pub(crate) message_size_bytes_max: usize,
-}
-
 impl Record {
     /// Boxed, because it travels: from the walk into the response body, whose futures would hold it several times.
-    pub(crate) fn start(rpc: Rpc, start: &Start<'_>) -> Box<Self> {
-        start.meter.begin();
-        start.in_flight.now.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn start(host: &Arc<Host>, entry: &Arc<Entry>, rpc: Rpc, trace: Option<TraceId>) -> Box<Self> {
+        entry.meter.begin();
+        host.in_flight.now.fetch_add(1, Ordering::Relaxed);
+        let call = Call { entry: entry.clone(), received: Received::default() };
         Box::new(Self {
-            rpc,
-            telemetry: start.telemetry.clone(),
-            received: Arc::default(),
-            sent: Envelopes::new(start.message_size_bytes_max),
-            current: None,
-            meter: start.meter.clone(),
-            in_flight: start.in_flight.clone(),
-            draining: start.draining.clone(),
-            trace: start.trace,
-            quiet: start.quiet,
+            host: host.clone(),
+            sent: Envelopes::new(entry.limits.message_size_bytes_max),
+            call: Current::new(rpc, None, call),
+            trace,
             permit: None,
             ended: false,
         })
     }
 
+    pub(crate) fn rpc(&self) -> &Rpc {
+        self.call.rpc()
+    }
+
+    /// A handle for the body of the request.
+    pub(crate) fn call(&self) -> Current<Call> {
+        self.call.clone()
+    }
+
+    /// What its handler finds.
+    pub(crate) fn current(&self) -> Current {
+        self.call.shared()
+    }
+
+    pub(crate) fn received(&self) -> &Received {
+        &self.call.observer().received
+    }
+
+    /// How long its stream may be silent: what its handler says, else the settings; `None` for ever.
+    pub(crate) fn silence_max(&self) -> Option<Duration> {
+        let settings = self.entry().limits.stream_idle;
+        let allowed = self.call.silence().filter(|_| self.rpc().kind != MethodKind::Unary);
+        allowed.map_or(settings, |allowed| Some(allowed).filter(|allowed| !allowed.is_zero()))
+    }
+
+    pub(crate) fn report(&self, event: &Event<'_>) {
+        self.host.telemetry.report(event);
+    }
+
+    /// Who calls was verified.
+    pub(crate) fn verified(&mut self, caller: Caller) {
+        // Nobody has been given another handle yet.
+        if let Some((rpc, _)) = self.call.complete() {
+            rpc.caller = caller;
+        }
+    }
+
     /// Who calls is known and may: whatever the service calls from here on finds the RPC by itself.
-    pub(crate) fn publish(&mut self, headers: &HeaderMap) {
-        let trace = self.trace.and_then(|_| trace_context(headers));
-        self.current = Some(Current::new(self.rpc.clone(), trace, self.meter.clone()));
+    pub(crate) fn publish(&mut self, headers: &HeaderMap) -> Current {
+        if self.trace.is_some()
+            && let Some((_, trace)) = self.call.complete()
+        {
+            *trace = trace_context(headers).map(Box::new);
+        }
+        self.current()
     }
 
     /// The service's code ran until `now`. It never begins after the deadline, so what is beyond was for nobody.
     pub(crate) fn ran(&self, now: Instant) {
-        if let Some(current) = &self.current {
-            current.ran(self.rpc.started, now);
-        }
+        self.call.ran(self.rpc().started, now);
     }
 
     /// Keeps a permit until the RPC ends.
@@ -107,13 +146,13 @@ impl Record {
 
     /// The metric label of the method.
     pub(crate) fn label(&self) -> &str {
-        self.meter.label()
+        self.entry().meter.label()
     }
 
     /// Ends the RPC of a caller who may not call it. The reason is for the audit log; the caller gets the status alone.
-    pub(crate) fn deny(self: Box<Self>, denial: Denial) -> Response<Body> {
-        self.telemetry.report(&Event::Denied {
-            rpc: &self.rpc,
+    pub(crate) fn deny(self, denial: Denial) -> Response<Body> {
+        self.report(&Event::Denied {
+            rpc: self.rpc(),
             reason: denial.reason.name(),
             rule: denial.rule.as_deref(),
         });
@@ -121,45 +160,54 @@ impl Record {
     }
 
     /// Ends the RPC before its service answered.
-    pub(crate) fn refuse(mut self: Box<Self>, status: Status) -> Response<Body> {
+    pub(crate) fn refuse(mut self, status: Status) -> Response<Body> {
         self.end(&status);
         status.into_response()
     }
 
     /// Ends the RPC: once, whatever is called after.
     pub(crate) fn end(&mut self, status: &Status) {
+        self.end_at(status, Instant::now());
+    }
+
+    /// The same, for whoever has just looked at the clock.
+    pub(crate) fn end_at(&mut self, status: &Status, now: Instant) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let now = Instant::now();
-        let duration = now.saturating_duration_since(self.rpc.started);
+        let duration = now.saturating_duration_since(self.rpc().started);
         if let Some(permit) = self.permit.take() {
-            permit.end(&self.rpc, status.code(), duration);
+            permit.end(self.rpc(), status.code(), duration);
         }
-        self.received.end();
-        if let Some(current) = &self.current {
-            current.ended(status.code(), now);
-        }
-        self.in_flight.now.fetch_sub(1, Ordering::Relaxed);
-        match self.draining.phase() {
-            // Probes and reflection are no work that a drain saves or loses.
-            _ if self.quiet => 0,
-            Phase::Forced => self.in_flight.cut.fetch_add(1, Ordering::Relaxed),
-            Phase::LameDuck | Phase::Draining => {
-                self.in_flight.finished_in_drain.fetch_add(1, Ordering::Relaxed)
-            }
+        self.received().end();
+        self.call.ended(status.code(), now);
+        let (in_flight, quiet) = (&self.host.in_flight, self.is_quiet());
+        in_flight.now.fetch_sub(1, Ordering::Relaxed);
+        match self.host.draining.phase() {
+            _ if quiet => 0,
+            Phase::Forced => in_flight.cut.fetch_add(1, Ordering::Relaxed),
+            Phase::LameDuck | Phase::Draining => in_flight.finished_in_drain.fetch_add(1, Ordering::Relaxed),
             Phase::Serving => 0,
         };
-        self.telemetry.report(&Event::RpcEnded(RpcEnd {
-            rpc: &self.rpc,
-            meter: &self.meter,
+        self.report(&Event::RpcEnded(RpcEnd {
+            rpc: self.rpc(),
+            meter: &self.entry().meter,
             status,
             duration,
-            inbound: self.received.totals(),
+            inbound: self.received().totals(),
             outbound: (self.sent.messages(), self.sent.bytes()),
             trace: self.trace,
-            quiet: self.quiet,
+            quiet,
         }));
+    }
+
+    fn entry(&self) -> &Entry {
+        &self.call.observer().entry
+    }
+
+    /// Probes and reflection are no work that a drain saves or loses, and no news for the log.
+    fn is_quiet(&self) -> bool {
+        self.entry().served_by != ServedBy::Hosted
     }
 }
 
@@ -178,7 +226,7 @@ impl Drop for Record {
             return;
         }
         // Either the caller went away, or the connection was closed under it.
-        let status = match self.draining.phase() {
+        let status = match self.host.draining.phase() {
             Phase::Forced => Status::new(Code::Unavailable, "the server is shutting down"),
             _ => Status::new(Code::Cancelled, "the caller went away"),
         };

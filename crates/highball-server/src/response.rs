@@ -2,12 +2,11 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use highball_core::status::{DETAILS, MESSAGE, STATUS};
 use highball_core::{Body, BodyError, Code, Deadline, Dialect, MethodKind, Status};
-use highball_net::{Life, Room};
+use highball_net::{Life, LifeLimit, Room};
 use highball_telemetry::{Event, Limit};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::response::Parts;
@@ -16,44 +15,31 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::record::Record;
-use crate::stop::{Stop, caught, expired};
+use crate::stop::{Stop, expired};
 
 /// Makes the service's response what gRPC over HTTP/2 asks for, and lets the record travel in its body.
 ///
 /// An error that is known before the first message becomes a genuine trailers-only response, also when the service put
 /// its status into a head that does not end the stream, because clients look for details there and nowhere else. Nothing
 /// waits for that: a first frame that is not ready leaves the head free to go.
-pub(crate) fn normalise(
-    response: Response<Body>,
-    record: Box<Record>,
-    stop: Stop,
-    write_stall: Duration,
-) -> Normalised {
+pub(crate) fn normalise(response: Response<Body>, record: Box<Record>, stop: Stop) -> Normalised {
     let (mut head, body) = response.into_parts();
     let dialect = Dialect::recognise(&head.headers);
     let is_answer = head.status == StatusCode::OK && dialect.is_some();
     if !is_answer && Status::from_headers(&head.headers).is_none() {
         let what = format!("the service answered HTTP {} without a gRPC status", head.status.as_u16());
-        record.telemetry.report(&Event::HandlerMisbehaved { method: record.label(), what: &what });
+        record.report(&Event::HandlerMisbehaved { method: record.label(), what: &what });
         let refused = record.refuse(Status::new(Code::from_http(head.status), what));
         return Normalised::Refused(Some(refused));
     }
     head.status = StatusCode::OK;
     let status_in_head = take_status(&mut head.headers, dialect);
-    let body = Outbound {
-        inner: Some(body),
-        status_in_head,
-        record,
-        stop,
-        write_stall,
-        room: Room::default(),
-        first: None,
-    };
+    let body =
+        Outbound { inner: Some(body), status_in_head, record, stop, room: Room::default(), first: None };
     Normalised::Begun(Some((head, body)))
 }
 
 /// A response whose first frame is looked for. Written by hand, because the future of the walk holds it.
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub(crate) enum Normalised {
     Refused(Option<Response<Body>>),
     Begun(Option<(Parts, Outbound)>),
@@ -131,8 +117,6 @@ pub(crate) struct Outbound {
     status_in_head: Option<Box<HeaderMap>>,
     record: Box<Record>,
     stop: Stop,
-    /// How long the caller may leave a frame of ours untaken.
-    write_stall: Duration,
     /// Where it waits while the connection has no room for another message.
     room: Room,
     first: Option<Frame<Bytes>>,
@@ -149,12 +133,12 @@ impl Outbound {
     /// Drops the service's body, which may panic; the RPC has its status already.
     fn release(&mut self) {
         if let Some(body) = self.inner.take() {
-            caught(&self.record, || drop(body)).ok();
+            self.stop.caught(&self.record, || drop(body)).ok();
         }
     }
 
     /// Ends the stream with the service's own trailers.
-    fn finish(&mut self, mut trailers: HeaderMap) -> Frame<Bytes> {
+    fn finish(&mut self, mut trailers: HeaderMap, now: Instant) -> Frame<Bytes> {
         if let Some(in_head) = self.status_in_head.take_if(|_| !trailers.contains_key(STATUS)) {
             trailers.extend(*in_head);
         }
@@ -167,7 +151,11 @@ impl Outbound {
             return self.end(&Status::new(Code::Internal, "internal error"));
         }
         self.release();
-        self.record.end(&status);
+        match self.record.rpc().kind {
+            // Its work was done with its message, before `now`.
+            MethodKind::Unary => self.record.end_at(&status, now),
+            MethodKind::Streaming | MethodKind::Unknown => self.record.end(&status),
+        }
         Frame::trailers(trailers)
     }
 
@@ -176,28 +164,28 @@ impl Outbound {
         let waited = self.room.is_waiting();
         let ready = Life::poll_room(&mut self.room, cx);
         if ready.is_pending() && !waited {
-            self.record.telemetry.report(&Event::LimitHit { limit: Limit::BufferedSize });
+            self.record.report(&Event::LimitHit { limit: Limit::BufferedSize });
         }
         ready
     }
 
     fn misbehaved(&self, what: &str) {
-        self.record.telemetry.report(&Event::HandlerMisbehaved { method: self.record.label(), what });
+        self.record.report(&Event::HandlerMisbehaved { method: self.record.label(), what });
     }
 
     /// Counts and bounds a data frame.
     fn data(&mut self, data: Bytes) -> Frame<Bytes> {
         match self.record.sent.walk(&data) {
             Ok(()) => {
-                self.stop.sent();
                 // Making a message may take long; the next look at the clock may be long after.
-                if self.record.rpc.kind == MethodKind::Streaming && self.stop.deadline().is_some() {
+                let rpc = self.record.rpc();
+                if rpc.kind == MethodKind::Streaming && rpc.deadline.is_some() {
                     self.record.ran(Instant::now());
                 }
                 Frame::data(data)
             }
             Err(oversized) => {
-                self.record.telemetry.report(&Event::LimitHit { limit: Limit::OutboundMessageSize });
+                self.record.report(&Event::LimitHit { limit: Limit::OutboundMessageSize });
                 let sentence = format!("response {oversized} (message_size_bytes_max)");
                 self.end(&Status::new(Code::ResourceExhausted, sentence))
             }
@@ -205,14 +193,11 @@ impl Outbound {
     }
 
     fn poll_next(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
-        if let Some(frame) = self.first.take() {
-            return Poll::Ready(Some(frame));
-        }
         if self.stop.just_answered() {
             self.record.ran(now);
         }
         // A stream that always has the next message ready would never reach the poll below.
-        let stop = self.stop.at(now);
+        let stop = self.stop.at(&self.record, now);
         if self.inner.is_none() {
             return Poll::Ready(None);
         }
@@ -224,7 +209,7 @@ impl Outbound {
             return Poll::Ready(Some(self.end(&status)));
         }
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-        let frame = match caught(&self.record, || Pin::new(inner).poll_frame(cx)) {
+        let frame = match self.stop.caught(&self.record, || Pin::new(inner).poll_frame(cx)) {
             Err(status) => self.end(&status),
             Ok(Poll::Pending) => {
                 let status = ready!(self.stop.poll(&self.record, cx));
@@ -232,14 +217,14 @@ impl Outbound {
             }
             Ok(Poll::Ready(Some(Ok(frame)))) => match frame.into_data().map_err(Frame::into_trailers) {
                 Ok(data) => self.data(data),
-                Err(trailers) => self.finish(trailers.unwrap_or_default()),
+                Err(trailers) => self.finish(trailers.unwrap_or_default(), now),
             },
             // The service may fail its body because the request broke a rule.
-            Ok(Poll::Ready(Some(Err(error)))) => match self.stop.now() {
+            Ok(Poll::Ready(Some(Err(error)))) => match self.stop.now(&self.record) {
                 Some(status) => self.end(&status),
                 None => self.broken(&error),
             },
-            Ok(Poll::Ready(None)) => self.finish(HeaderMap::new()),
+            Ok(Poll::Ready(None)) => self.finish(HeaderMap::new(), now),
         };
         Poll::Ready(Some(frame))
     }
@@ -260,12 +245,14 @@ impl http_body::Body for Outbound {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         // hyper polls only while the caller's window has room: being polled is a sign that it reads.
         Life::limit(None);
-        let now = Instant::now();
-        let frame = ready!(self.poll_next(now, cx));
+        let frame = match self.first.take() {
+            Some(first) => Some(first),
+            None => ready!(self.poll_next(Instant::now(), cx)),
+        };
         if frame.as_ref().is_some_and(Frame::is_data) {
-            let stalled = now + self.write_stall;
-            let deadline = self.stop.deadline().map(Deadline::at);
-            Life::limit(Some(deadline.map_or(stalled, |deadline| deadline.min(stalled))));
+            let patience = self.record.host.settings.connection.write_stall;
+            let at_latest = self.record.rpc().deadline.as_ref().map(Deadline::at);
+            Life::limit(Some(LifeLimit { patience, at_latest }));
         }
         Poll::Ready(frame.map(Ok))
     }
@@ -283,10 +270,10 @@ impl http_body::Body for Outbound {
 impl Drop for Outbound {
     fn drop(&mut self) {
         if Life::is_over() {
-            let status = match self.stop.deadline().filter(|deadline| deadline.has_passed()) {
-                Some(deadline) => expired(deadline),
+            let status = match self.record.rpc().deadline.filter(Deadline::has_passed) {
+                Some(deadline) => expired(&deadline),
                 None => {
-                    self.record.telemetry.report(&Event::LimitHit { limit: Limit::WriteStall });
+                    self.record.report(&Event::LimitHit { limit: Limit::WriteStall });
                     Status::new(
                         Code::Cancelled,
                         "the caller did not read its response (connection.write_stall)",

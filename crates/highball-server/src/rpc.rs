@@ -7,27 +7,28 @@ use std::sync::Arc;
 use highball_auth::Guard;
 use highball_core::deadline::parse_timeout;
 use highball_core::{Body, Code, Dialect, Method, MethodKind, Rpc, Status};
-use highball_net::{Draining, Platform};
+use highball_net::{Draining, Incoming, Platform};
 use highball_telemetry::{Event, Telemetry, TraceId};
 use http::header::ALLOW;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::accept::Session;
+use crate::admin::AdminPages;
 use crate::admit::Admission;
 use crate::health::Health;
-use crate::hosted::Hosted;
-use crate::limit::{self, Bounds, Encoding, Limited};
+use crate::hosted::Services;
+use crate::limit::{self, Encoding, Limited};
 use crate::methods::{Entry, Methods, ServedBy};
 use crate::rate::{Budgets, Failures};
-use crate::record::{InFlight, Record, Start};
+use crate::record::{InFlight, Record};
 use crate::stop::Stop;
 use crate::{Settings, admin, reflection, response};
 
 /// Everything the walk needs, built at start and never changed.
 pub(crate) struct Host {
     pub(crate) settings: Settings,
-    pub(crate) service: Hosted,
+    pub(crate) services: Services,
     pub(crate) methods: Methods,
     pub(crate) admission: Admission,
     /// Who may call what; `None` for anyone anything.
@@ -36,6 +37,7 @@ pub(crate) struct Host {
     pub(crate) failures: Option<Failures>,
     pub(crate) health: Health,
     pub(crate) telemetry: Telemetry,
+    pub(crate) pages: Option<AdminPages>,
     pub(crate) in_flight: Arc<InFlight>,
     /// The phases of the whole server; an RPC hears those of its connection.
     pub(crate) draining: Draining,
@@ -52,7 +54,7 @@ pub(crate) fn handle(
     host: Arc<Host>,
     session: Arc<Session>,
     draining: Draining,
-    request: Request<Body>,
+    request: Request<Incoming>,
 ) -> impl Future<Output = Response<Body>> + Send {
     async move {
         // Recognise. What is not an RPC gets an HTTP answer and no record.
@@ -61,7 +63,6 @@ pub(crate) fn handle(
             Err(refusal) => return refusal.respond(request.method(), &host.telemetry),
         };
         let entry = host.methods.find(&method);
-        let builtin = entry.served_by != ServedBy::Hosted;
         let probe = entry.served_by == ServedBy::Health && entry.kind == MethodKind::Unary;
 
         // Start the record, with the deadline parsed, clamped or defaulted.
@@ -71,8 +72,8 @@ pub(crate) fn handle(
         let connection = session.connection.clone();
         let caller = connection.caller.clone();
         let rpc = Rpc { method, kind: entry.kind, dialect, deadline, caller, started, connection };
-        let mut record = Record::start(rpc, &host.record(entry, request.headers(), builtin));
-        let mut stop = Stop::new(&record, draining.clone(), entry.limits.stream_idle);
+        let mut record = Record::start(&host, entry, rpc, TraceId::from_headers(request.headers()));
+        let mut stop = Stop::new(draining.clone());
         if let Err(malformed) = timeout {
             return record.refuse(Status::new(Code::Internal, malformed.to_string()));
         }
@@ -88,18 +89,18 @@ pub(crate) fn handle(
         // Authenticate, authorise.
         if let Some(guard) = &host.guard {
             if let Some(failures) = &host.failures
-                && let Err(status) = failures.check(guard, &record.rpc, request.headers(), &session.shown)
+                && let Err(status) = failures.check(guard, record.rpc(), request.headers(), &session.shown)
             {
                 return record.refuse(status);
             }
-            let caller = record.rpc.caller.clone();
-            let Rpc { method, started, .. } = &record.rpc;
-            let checked = guard.check_shown(method, request.headers(), caller, &session.shown, *started);
+            let Rpc { method, caller, .. } = record.rpc();
+            let checked =
+                guard.check_shown(method, request.headers(), caller.clone(), &session.shown, started);
             let checked = stop.guard(&record, pin!(Some(checked))).await;
             match checked {
-                Ok(Ok(admitted)) => record.rpc.caller = admitted.caller,
+                Ok(Ok(admitted)) => record.verified(admitted.caller),
                 Ok(Err(denial)) => {
-                    host.failures.iter().for_each(|failures| failures.count(&record.rpc, &denial));
+                    host.failures.iter().for_each(|failures| failures.count(record.rpc(), &denial));
                     return record.deny(denial);
                 }
                 Err(status) => return record.refuse(status),
@@ -108,28 +109,27 @@ pub(crate) fn handle(
 
         // Rate.
         if let Some(rates) = host.rates.as_ref().filter(|_| !probe)
-            && let Err(status) = rates.take(&record.rpc)
+            && let Err(status) = rates.take(record.rpc())
         {
             return record.refuse(status);
         }
 
         // Whatever the service calls finds the RPC by itself.
-        record.publish(request.headers());
+        stop.scope = Some(record.publish(request.headers()));
 
         // Limit the body.
-        let bounds = entry.limits.bounds();
-        let request = match limited(request, bounds, &draining, &host, &record) {
+        let request = match limited(request, &host, entry, &record, draining) {
             Ok(request) => request,
             Err(status) => return limit::refused(record.refuse(status)),
         };
 
         // The service, until the deadline, with panics caught.
-        let answer = host.answer(entry.served_by, draining, request);
+        let answer = host.answer(entry.served_by, session.worker, request);
         let answer = stop.guard(&record, pin!(Some(answer))).await;
 
         // Normalise; the record travels in the body and ends with it.
         let normalised = match answer {
-            Ok(answer) => response::normalise(answer, record, stop, host.settings.connection.write_stall),
+            Ok(answer) => response::normalise(answer, record, stop),
             Err(status) => return record.refuse(status),
         };
         normalised.await
@@ -137,35 +137,28 @@ pub(crate) fn handle(
 }
 
 impl Host {
-    #[expect(clippy::manual_async_fn, reason = "as for `handle`")]
     fn answer(
         &self,
         served_by: ServedBy,
-        draining: Draining,
+        worker: usize,
         request: Request<Body>,
     ) -> impl Future<Output = Response<Body>> + Send {
+        // Ours hear of a drain as any other service does.
+        let draining = |request: &Request<Body>| request.extensions().get().cloned();
         async move {
             match served_by {
-                ServedBy::Hosted => self.service.call(request).await,
+                ServedBy::Hosted => self.services.of(worker).call(request).await,
                 ServedBy::Health => {
                     let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+                    let draining = draining(&request).unwrap_or_else(Draining::never);
                     // Boxed, because every other RPC would carry it.
                     Box::pin(self.health.call(&method, draining, request)).await
                 }
-                ServedBy::Reflection => reflection::call(self.methods.pool(), draining, request),
+                ServedBy::Reflection => {
+                    let draining = draining(&request).unwrap_or_else(Draining::never);
+                    reflection::call(self.methods.pool(), draining, request)
+                }
             }
-        }
-    }
-
-    fn record<'a>(&'a self, entry: &'a Entry, headers: &HeaderMap, quiet: bool) -> Start<'a> {
-        Start {
-            meter: &entry.meter,
-            telemetry: &self.telemetry,
-            in_flight: &self.in_flight,
-            draining: &self.draining,
-            trace: TraceId::from_headers(headers),
-            quiet,
-            message_size_bytes_max: entry.limits.message_size_bytes_max,
         }
     }
 }
@@ -177,18 +170,20 @@ impl fmt::Debug for Host {
 }
 
 fn limited(
-    request: Request<Body>,
-    bounds: Bounds,
-    draining: &Draining,
+    request: Request<Incoming>,
     host: &Host,
+    entry: &Entry,
     record: &Record,
+    draining: Draining,
 ) -> Result<Request<Body>, Status> {
     let (mut head, body) = request.into_parts();
-    let encoding = Encoding::take(&mut head.headers)?;
-    head.extensions.insert(record.rpc.clone());
+    let decompress = entry.served_by != ServedBy::Hosted || host.settings.decompress;
+    let encoding =
+        if decompress { Encoding::take(&mut head.headers)? } else { Encoding::leave(&head.headers) };
+    head.extensions.insert(record.current());
     // A long stream ends by it when its connection or the server goes away.
-    head.extensions.insert(draining.clone());
-    let body = Limited::wrap(body, encoding, bounds, record.received.clone(), host.telemetry.clone());
+    head.extensions.insert(draining);
+    let body = Limited::wrap(body, encoding, entry.limits.bounds(), record.call());
     Ok(Request::from_parts(head, body))
 }
 
@@ -198,7 +193,7 @@ struct Refusal {
     why: &'static str,
 }
 
-fn recognise(request: &Request<Body>) -> Result<(Dialect, Method), Refusal> {
+fn recognise(request: &Request<Incoming>) -> Result<(Dialect, Method), Refusal> {
     let refusal = |status, why| Refusal { status, why };
     // gRPC over HTTP/2, "Requests": another content type is 415, so that gRPC clients behind it see an HTTP error.
     let dialect = Dialect::recognise(request.headers()).ok_or(refusal(

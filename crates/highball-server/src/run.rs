@@ -1,30 +1,24 @@
-//! The life of a server: serving, lame duck, drain, force, report.
+//! The life of a server, until it is told to stop; the rest is in [`crate::leave`].
 
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use highball_core::{Body, Code, Status};
 use highball_net::caps::Caps;
-use highball_net::{Drain, Draining, ListenAddr, Listener, Phase, Tasks};
-use highball_telemetry::Event;
+use highball_net::{Drain, Draining, Handover, Incoming, ListenAddr, Listener, Phase, Tasks, Workers};
 use http::Request;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
 
 use crate::accept::{Acceptor, Ends, Session};
 use crate::checklist::{self, OpenBox, Posture};
 use crate::entrance::Entrance;
+use crate::leave::{DrainReport, Leaving};
 use crate::rpc::Host;
-use crate::{Settings, admin, keys, renew, rpc};
-
-/// After force, the time connections get to carry their last frames out before their tasks are aborted. Longer than the
-/// connection's own farewell, which is the orderly way.
-const ABORT_AFTER: Duration = Duration::from_secs(1);
+use crate::{Settings, admin, keys, renew, rpc, upgrade};
 
 /// Connections to a port beside those for RPCs.
 const SIDE_CONNECTIONS_MAX: usize = 256;
@@ -36,6 +30,10 @@ pub(crate) type Guarded = (Box<dyn Listener>, Entrance);
 #[must_use = "a bound server serves nothing until it is run"]
 pub struct BoundServer {
     host: Arc<Host>,
+    /// Where connections are served; without any, on the runtime that runs the server.
+    workers: Option<Arc<Workers>>,
+    /// How a successor is started, and the predecessor.
+    handover: Option<Arc<Handover>>,
     listeners: Vec<Guarded>,
     probes: Option<Box<dyn Listener>>,
     admin: Option<Box<dyn Listener>>,
@@ -47,12 +45,14 @@ pub struct BoundServer {
 impl BoundServer {
     pub(crate) fn new(
         host: Arc<Host>,
+        workers: Option<Arc<Workers>>,
+        handover: Option<Arc<Handover>>,
         listeners: Vec<Guarded>,
         probes: Option<Box<dyn Listener>>,
         admin: Option<Box<dyn Listener>>,
         drain: Arc<Drain>,
     ) -> Self {
-        Self { host, listeners, probes, admin, drain, reload: Arc::default() }
+        Self { host, workers, handover, listeners, probes, admin, drain, reload: Arc::default() }
     }
 
     /// Where it listens for RPCs, with the ports the system chose.
@@ -92,6 +92,8 @@ impl BoundServer {
     }
 
     /// Runs until SIGTERM or SIGINT, then drains; a second signal forces the drain. SIGHUP reads TLS files again at once.
+    /// SIGUSR2 starts a successor, if [`Server::with_handover`](crate::Server::with_handover) says how; before this call,
+    /// and without it, the signal ends the process.
     ///
     /// # Errors
     /// When the process may not handle signals, which no ordinary process is denied.
@@ -100,6 +102,8 @@ impl BoundServer {
         let drain = self.drain.clone();
         let mut hangup = signal(SignalKind::hangup())?;
         let reload = self.reload.clone();
+        let successors =
+            self.handover.clone().map(|how| Ok::<_, io::Error>((how, signal(SignalKind::user_defined2())?)));
         let (first, stop) = tokio::sync::oneshot::channel();
         let watch = Tasks::new();
         watch.spawn(async move {
@@ -109,6 +113,10 @@ impl BoundServer {
             signals.next().await;
             drain.advance(Phase::Forced);
         });
+        if let Some((handover, asked)) = successors.transpose()? {
+            let (drain, telemetry) = (self.drain.clone(), self.host.telemetry.clone());
+            watch.spawn(upgrade::watch(handover, drain, telemetry, asked));
+        }
         watch.spawn(async move {
             while hangup.recv().await.is_some() {
                 reload.notify_waiters();
@@ -119,19 +127,26 @@ impl BoundServer {
 
     /// Runs until `stop` resolves, then drains: readiness says no for [`Settings::lame_duck`] while everything is still
     /// accepted; then no new connections, GOAWAY on the open ones, and up to [`Settings::drain_timeout`] for what is in
-    /// flight; then the rest is answered UNAVAILABLE and closed.
+    /// flight; then the rest is answered UNAVAILABLE and closed. When a successor accepts from the same sockets, the drain
+    /// proper begins at once, and nobody is told that this server is not ready: another is, at the same address.
     ///
     /// # Cancel safety
     /// Dropping the future closes every connection at once.
     pub async fn run(self, stop: impl Future<Output = ()>) -> DrainReport {
-        let Self { host, listeners, probes, admin, drain, reload } = self;
+        let Self { host, workers, handover, listeners, probes, admin, drain, reload } = self;
         let (loops, connections, side_tasks) = (Tasks::new(), Tasks::new(), Tasks::new());
         let ends = Arc::new(Ends::default());
-        let acceptor = Arc::new(rpc_acceptor(&host, &connections, &ends));
+        let acceptor = Arc::new(rpc_acceptor(&host, workers, &connections, &ends));
         let watchers = Tasks::new();
         if let Some(verifier) = keys::shown(&host.telemetry, host.guard.as_ref()) {
             watchers.spawn(keys::watch(host.telemetry.clone(), verifier));
         }
+        let draining = drain.listen();
+        let mut stop = pin!(told(stop, &draining));
+        let stopped = tokio::select! {
+            () = &mut stop => true,
+            () = upgrade::take_over(handover.as_deref(), &host.health, &host.telemetry) => false,
+        };
         for (listener, entrance) in listeners {
             if let Some(tls) = entrance.tls.clone() {
                 let addr = listener.local_addr().to_string();
@@ -140,73 +155,29 @@ impl BoundServer {
             loops.spawn(acceptor.clone().run(listener, entrance));
         }
         open_side_doors(&host, &side_tasks, probes, admin);
-        let draining = drain.listen();
-        tokio::select! {
-            () = stop => {}
-            // Somebody else who holds the drain has begun it.
-            () = draining.reached(Phase::LameDuck) => {}
+        if !stopped {
+            stop.await;
         }
-        let cut_before = ends.cut.load(Ordering::Relaxed);
-        let started = Instant::now();
-        let enter = |phase, name| {
-            drain.advance(phase);
-            let open = ends.open.load(Ordering::Relaxed);
-            host.telemetry.report(&Event::Draining {
-                phase: name,
-                rpcs: host.in_flight.now(),
-                connections: open,
-            });
-        };
-        host.health.drain();
-        enter(Phase::LameDuck, "lame_duck");
-        tokio::select! {
-            () = sleep(host.settings.lame_duck) => {}
-            () = draining.begun() => {}
-        }
-        enter(Phase::Draining, "drain");
-        loops.finished().await;
-        tokio::select! {
-            () = connections.finished() => {}
-            () = sleep(host.settings.drain_timeout) => {}
-            () = draining.reached(Phase::Forced) => {}
-        }
-        if connections.running() > 0 || drain.phase() == Phase::Forced {
-            enter(Phase::Forced, "force");
-            // Whatever is left then never took its last frames.
-            timeout(ABORT_AFTER, connections.finished()).await.ok();
-        }
-        connections.abort_all();
-        // In vain for a task that never yields; the drain ends all the same.
-        timeout(ABORT_AFTER, connections.finished()).await.ok();
-        // A probe that still watches would be waited for below.
-        drop(side_tasks);
-        // The streams of an aborted connection are dropped by the runtime soon after it; the report must have them all.
-        let patience = Instant::now() + ABORT_AFTER;
-        while host.in_flight.now() > 0 && Instant::now() < patience {
-            sleep(Duration::from_millis(1)).await;
-        }
-        let connections_cut = ends.cut.load(Ordering::Relaxed) - cut_before;
-        report(&host, connections_cut, started.elapsed())
+        Leaving { host, drain, ends, loops, connections, side_tasks }.run().await
     }
 }
 
-fn report(host: &Host, connections_cut: u64, took: Duration) -> DrainReport {
-    let report = DrainReport {
-        finished: host.in_flight.finished_in_drain(),
-        cut: host.in_flight.cut(),
-        connections_cut,
-        took,
-    };
-    let DrainReport { finished, cut, connections_cut, took } = report;
-    host.telemetry.report(&Event::Drained { finished, cut, connections_cut, took });
-    report
+/// Resolves when the server is told to stop, by `stop` or by somebody else who holds the drain.
+async fn told(stop: impl Future<Output = ()>, draining: &Draining) {
+    tokio::select! {
+        () = stop => {}
+        () = draining.reached(Phase::LameDuck) => {}
+        () = draining.handed_over() => {}
+    }
 }
 
 fn rpc_acceptor(
     host: &Arc<Host>,
+    workers: Option<Arc<Workers>>,
     connections: &Tasks,
     ends: &Arc<Ends>,
-) -> Acceptor<impl Fn(Arc<Session>, Draining, Request<Body>) -> RpcFuture + Clone + Send + Sync + 'static> {
+) -> Acceptor<impl Fn(Arc<Session>, Draining, Request<Incoming>) -> RpcFuture + Clone + Send + Sync + 'static>
+{
     let handle = host.clone();
     Acceptor {
         settings: host.settings.connection.clone(),
@@ -214,7 +185,9 @@ fn rpc_acceptor(
         caps: Caps::new(host.settings.connections_max, host.settings.connections_per_peer_max),
         telemetry: host.telemetry.clone(),
         draining: host.draining.clone(),
+        server: host.draining.clone(),
         connections: connections.spawner(),
+        workers,
         ends: ends.clone(),
         service: move |session, draining, request| -> RpcFuture {
             Box::pin(rpc::handle(handle.clone(), session, draining, request))
@@ -238,8 +211,10 @@ fn open_side_doors(
     }
     if let Some(listener) = admin {
         let (health, telemetry) = (host.health.clone(), host.telemetry.clone());
-        let answer = move |_, _, request: Request<Body>| {
-            std::future::ready(admin::answer(&health, &telemetry, &request))
+        let pages = host.pages.clone();
+        let answer = move |_, _, request: Request<Incoming>| {
+            let request = request.map(Body::of);
+            std::future::ready(admin::answer(&health, &telemetry, pages.as_ref(), &request))
         };
         let acceptor = side_acceptor(host, tasks, highball_net::http::Settings::default(), answer);
         tasks.spawn(Arc::new(acceptor).run(listener, Entrance::default()));
@@ -260,7 +235,9 @@ fn side_acceptor<S>(
         caps: Caps::new(SIDE_CONNECTIONS_MAX, SIDE_CONNECTIONS_MAX),
         telemetry: host.telemetry.clone(),
         draining: Draining::never(),
+        server: host.draining.clone(),
         connections: tasks.spawner(),
+        workers: None,
         ends: Arc::default(),
         service,
     }
@@ -269,9 +246,9 @@ fn side_acceptor<S>(
 /// What the port for probes answers: the same walk, for one service only.
 fn probe(
     host: &Arc<Host>,
-) -> impl Fn(Arc<Session>, Draining, Request<Body>) -> RpcFuture + Clone + Send + Sync + 'static {
+) -> impl Fn(Arc<Session>, Draining, Request<Incoming>) -> RpcFuture + Clone + Send + Sync + 'static {
     let handle = host.clone();
-    move |session, draining, request: Request<Body>| -> RpcFuture {
+    move |session, draining, request: Request<Incoming>| -> RpcFuture {
         if request.uri().path().starts_with("/grpc.health.v1.Health/") {
             Box::pin(rpc::handle(handle.clone(), session, draining, request))
         } else {
@@ -302,37 +279,5 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-    }
-}
-
-/// What became of the work that was in flight when the server was told to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DrainReport {
-    /// RPCs that ended by themselves after the signal, whenever they began.
-    pub finished: u64,
-    /// RPCs that were answered UNAVAILABLE or lost because time was up.
-    pub cut: u64,
-    /// Connections that were closed although their client had not let go.
-    pub connections_cut: u64,
-    /// From the signal to the end.
-    pub took: Duration,
-}
-
-impl DrainReport {
-    /// 0 when nothing was cut, 1 otherwise. A connection counts too: a response that its caller had not read may have been
-    /// in it, and the RPC was over when its last byte was handed to HTTP/2.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        u8::from(self.cut > 0 || self.connections_cut > 0)
-    }
-}
-
-impl fmt::Display for DrainReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { finished, cut, connections_cut, took } = self;
-        write!(
-            f,
-            "drained in {took:.1?}: {finished} RPCs finished, {cut} cut; {connections_cut} connections cut"
-        )
     }
 }

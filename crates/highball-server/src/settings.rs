@@ -18,6 +18,11 @@ pub struct Settings {
     /// Most bytes a request message may become for each of its compressed bytes, once it is larger than 512 KiB; below
     /// that any factor is allowed. Default 100, as Envoy's decompressor. A denser one is RESOURCE_EXHAUSTED.
     pub decompression_ratio_max: u32,
+    /// Whether the service gets compressed requests uncompressed. Default yes. A proxy says no: it passes messages on as they
+    /// come, with the `grpc-encoding` that the caller chose, whatever that is. `message_size_bytes_max` then bounds them
+    /// as they come, and what is behind the proxy bounds what they become. Health and reflection of this server get
+    /// theirs uncompressed in any case.
+    pub decompress: bool,
     /// RPCs this process works on at once; one more is RESOURCE_EXHAUSTED at once, nothing queues. Default 10,000.
     /// Health checks are not counted: a full server is not a dead one.
     pub concurrent_rpcs_max: usize,
@@ -65,6 +70,7 @@ impl Default for Settings {
         Self {
             message_size_bytes_max: 4 << 20,
             decompression_ratio_max: 100,
+            decompress: true,
             concurrent_rpcs_max: 10_000,
             adaptive_concurrency: None,
             rates: None,

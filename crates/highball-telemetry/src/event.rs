@@ -8,61 +8,9 @@ use highball_core::{Rpc, Status};
 use tracing::{debug, error, info, warn};
 
 use crate::metrics::{
-    HttpStatusLabel, KindLabel, LimitLabel, ListenerLabel, MethodAfter, MethodOnly, ReasonLabel, ResultLabel,
+    HttpStatusLabel, KindLabel, LimitLabel, MethodAfter, MethodOnly, ReasonLabel, ResultLabel,
 };
-use crate::{JwksRefresh, MethodMeter, Telemetry, TraceId};
-
-/// A limit that refused something; the label value is the name of the setting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Limit {
-    /// `message_size_bytes_max`, inbound.
-    InboundMessageSize,
-    /// `message_size_bytes_max`, inbound: a compressed message that is too large once it is decompressed.
-    DecompressedMessageSize,
-    /// `decompression_ratio_max`.
-    DecompressionRatio,
-    /// `message_size_bytes_max`, outbound.
-    OutboundMessageSize,
-    /// `concurrent_rpcs_max`.
-    ConcurrentRpcs,
-    /// `adaptive_concurrency`.
-    AdaptiveConcurrency,
-    /// `connection.unfinished_size_bytes_max`.
-    UnfinishedSize,
-    /// `rates`.
-    Rate,
-    /// `failed_tokens`.
-    FailedTokens,
-    /// `connections_max`.
-    Connections,
-    /// `connections_per_peer_max`.
-    ConnectionsPerPeer,
-    /// `connection.buffered_size_bytes_max`: a response waits for others of its connection to go out.
-    BufferedSize,
-    /// `connection.write_stall`: a caller did not read its response.
-    WriteStall,
-}
-
-impl Limit {
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::InboundMessageSize => "inbound_message_size",
-            Self::DecompressedMessageSize => "decompressed_message_size",
-            Self::DecompressionRatio => "decompression_ratio",
-            Self::OutboundMessageSize => "outbound_message_size",
-            Self::ConcurrentRpcs => "concurrent_rpcs",
-            Self::AdaptiveConcurrency => "adaptive_concurrency",
-            Self::UnfinishedSize => "unfinished_size",
-            Self::Rate => "rate",
-            Self::FailedTokens => "failed_tokens",
-            Self::Connections => "connections",
-            Self::ConnectionsPerPeer => "connections_per_peer",
-            Self::BufferedSize => "buffered_size",
-            Self::WriteStall => "write_stall",
-        }
-    }
-}
+use crate::{JwksRefresh, Limit, MethodMeter, Telemetry, TraceId};
 
 /// How one RPC went. Reported exactly once per RPC.
 #[derive(Debug)]
@@ -153,11 +101,15 @@ pub enum Event<'a> {
         id: u64,
         /// Who connected.
         peer: &'a str,
+        /// The worker thread that serves it, when there are workers.
+        worker: Option<usize>,
     },
     /// A connection ended.
     ConnectionClosed {
         /// Its number.
         id: u64,
+        /// The worker thread that served it.
+        worker: Option<usize>,
         /// Why, when it was not an orderly end.
         error: Option<&'a str>,
     },
@@ -199,12 +151,14 @@ pub enum Event<'a> {
     },
     /// The keys of tokens were read, or could not be.
     Jwks(JwksRefresh<'a>),
-    /// The certificate of a listener is in force.
+    /// A certificate of a listener is in force, or no longer.
     TlsCertificate {
         /// The listener.
         listener: &'a str,
-        /// When it expires, in seconds since 1970.
-        not_after_seconds: i64,
+        /// The first name that clients are shown it for; no two of a listener share one, and there are 256 at most.
+        certificate: &'a str,
+        /// When it expires, in seconds since 1970; `None` for one that is no longer in force, whose gauge goes.
+        not_after_seconds: Option<i64>,
     },
     /// TLS files changed, and were taken or refused.
     TlsReload {
@@ -226,6 +180,25 @@ pub enum Event<'a> {
         role: &'a str,
         /// Where, with the real port.
         addr: &'a str,
+    },
+    /// A process that is to replace this one is being started.
+    SuccessorStarting,
+    /// It took over; this process drains.
+    HandedOver {
+        /// Its process id.
+        pid: u32,
+    },
+    /// It did not take over; everything is as before.
+    HandoverFailed {
+        /// Why, from a closed set.
+        reason: &'static str,
+        /// Why, for people.
+        error: &'a str,
+    },
+    /// This process replaced another.
+    TookOver {
+        /// The other was gone before it let go.
+        abandoned: bool,
     },
     /// The drain entered a phase.
     Draining {
@@ -284,12 +257,14 @@ impl Telemetry {
             Event::RequestRefused { status, .. } => {
                 families.refused.get_or_create(&HttpStatusLabel { status: *status }).inc();
             }
-            Event::ConnectionOpened { .. } => {
+            Event::ConnectionOpened { worker, .. } => {
                 families.connections.inc();
                 families.connections_open.inc();
+                families.of_worker(*worker, |open| open.inc());
             }
-            Event::ConnectionClosed { .. } => {
+            Event::ConnectionClosed { worker, .. } => {
                 families.connections_open.dec();
+                families.of_worker(*worker, |open| open.dec());
             }
             Event::ConnectionAbused { kind, .. } => {
                 families.abuse.get_or_create(&KindLabel { kind }).inc();
@@ -303,9 +278,8 @@ impl Telemetry {
             Event::TlsHandshake { result, .. } => {
                 families.tls_handshakes.get_or_create(&ResultLabel { result }).inc();
             }
-            Event::TlsCertificate { listener, not_after_seconds } => {
-                let listener = ListenerLabel { listener: (*listener).to_owned() };
-                families.tls_expiry.get_or_create(&listener).set(*not_after_seconds);
+            Event::TlsCertificate { listener, certificate, not_after_seconds } => {
+                families.certificate_expires(listener, certificate, *not_after_seconds);
             }
             Event::TlsReload { error, .. } => {
                 let result = if error.is_some() { "rejected" } else { "taken" };
@@ -317,7 +291,12 @@ impl Telemetry {
             Event::AcceptFailed { .. } => {
                 families.accept_failures.inc();
             }
+            Event::HandedOver { .. } => families.handed("passed"),
+            Event::HandoverFailed { reason, .. } => families.handed(reason),
+            Event::TookOver { abandoned: false } => families.handed("taken"),
+            Event::TookOver { abandoned: true } => families.handed("abandoned"),
             Event::HandlerMisbehaved { .. }
+            | Event::SuccessorStarting
             | Event::Listening { .. }
             | Event::Draining { .. }
             | Event::Drained { .. } => {}
@@ -346,8 +325,10 @@ fn log(event: &Event<'_>) {
             debug!(measured, took_ms = millis(*took), "concurrency halved to measure");
         }
         Event::RequestRefused { status, why } => debug!(status, why, "request refused"),
-        Event::ConnectionOpened { id, peer } => debug!(connection = id, peer, "connection opened"),
-        Event::ConnectionClosed { id, error } => debug!(connection = id, error, "connection closed"),
+        Event::ConnectionOpened { id, peer, worker } => {
+            debug!(connection = id, peer, worker, "connection opened");
+        }
+        Event::ConnectionClosed { id, error, .. } => debug!(connection = id, error, "connection closed"),
         Event::ConnectionAbused { id, peer, kind } => warn!(connection = id, peer, kind, "abusive client"),
         // Health checks of proxies connect and say nothing.
         Event::ProxyHeaderRefused { proxy, reason: "silent", error } => {
@@ -367,14 +348,19 @@ fn log(event: &Event<'_>) {
             Some(error) => info!(peer, result, error, "tls handshake failed"),
             None => debug!(peer, result, "tls handshake"),
         },
-        Event::TlsCertificate { listener, not_after_seconds } => {
-            debug!(listener, not_after_seconds, "certificate")
+        Event::TlsCertificate { listener, certificate, not_after_seconds } => {
+            debug!(listener, certificate, not_after_seconds, "certificate")
         }
         Event::TlsReload { listener, error: Some(error) } => error!(listener, error, "tls files refused"),
         Event::TlsReload { listener, error: None } => info!(listener, "tls files reloaded"),
         Event::Jwks(refresh) => refresh.log(),
         Event::AcceptFailed { listener, error } => warn!(listener, error, "accept failed"),
         Event::Listening { role, addr } => info!(role, addr, "listening"),
+        Event::SuccessorStarting => info!("starting a successor"),
+        Event::HandedOver { pid } => info!(pid, "handed over"),
+        Event::HandoverFailed { reason, error } => error!(reason, error, "not handed over"),
+        Event::TookOver { abandoned: false } => info!("took over from the predecessor"),
+        Event::TookOver { abandoned: true } => warn!("took over: the predecessor is gone"),
         Event::Draining { phase, rpcs, connections } => info!(phase, rpcs, connections, "draining"),
         Event::Drained { finished, cut, connections_cut, took } => {
             info!(finished, cut, connections_cut, took_ms = millis(*took), "drained");

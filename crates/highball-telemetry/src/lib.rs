@@ -12,13 +12,16 @@
 //! ```
 //!
 //! Invariants: label sets are closed: a method the descriptors do not list is `_OTHER`, so a scanner cannot grow the
-//! registry. Recording an RPC takes no lock that another RPC's method holds. It opens no socket; the log goes to
+//! registry. Metering an RPC takes no lock. It opens no socket; the log goes to
 //! standard output through a bounded queue that drops and counts rather than blocks.
 
 mod channel;
 pub mod concurrency;
+mod edge;
 pub mod event;
+mod limit;
 pub mod log;
+mod meter;
 pub mod metrics;
 pub mod names;
 pub mod panics;
@@ -27,7 +30,10 @@ pub mod trace;
 
 pub use channel::{CallMeter, ChannelEvent, Ejection, Retry};
 pub use concurrency::Occupancy;
-pub use event::{Event, Limit, RpcEnd};
-pub use metrics::{Counter, MethodMeter, Telemetry};
+pub use edge::{EdgeEvent, RouteMeter};
+pub use event::{Event, RpcEnd};
+pub use limit::Limit;
+pub use meter::MethodMeter;
+pub use metrics::{Counter, Telemetry};
 pub use tokens::{JwksRefresh, Tokens};
 pub use trace::TraceId;

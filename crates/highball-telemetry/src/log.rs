@@ -45,6 +45,14 @@ pub fn start(filter: &str) -> Result<LogGuard, LogError> {
     Ok(guard)
 }
 
+/// Passes on a line that another process of the same service logged, with the newline at its end. It is dropped when this
+/// process has no log, and as any line when the queue is full.
+pub fn relay(line: &[u8]) {
+    if let Some(queue) = STARTED.get() {
+        queue.push(line);
+    }
+}
+
 /// Writes the line of an RPC, if this process has a log of its own; whether it has.
 pub(crate) fn rpc(level: &'static str, end: &RpcEnd<'_>) -> bool {
     STARTED.get().map(|queue| rpc::write(queue, level, end)).is_some()

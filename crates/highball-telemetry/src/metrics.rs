@@ -1,11 +1,8 @@
 //! The registry, and the meters that RPCs record into.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use highball_core::Code;
-use highball_core::current::{Observer, Waste};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter as RawCounter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -14,7 +11,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::concurrency::Adaptation;
-use crate::{Event, channel, log, names, tokens};
+use crate::meter::Methods;
+use crate::{channel, edge, log, names, tokens};
 
 /// Where every room reports what happened. Cheap to clone; clones share one registry.
 #[derive(Clone)]
@@ -28,10 +26,7 @@ struct Inner {
 /// The families of this crate's own metrics; [`crate::Event`] records into them.
 #[derive(Clone)]
 pub(crate) struct Families {
-    pub(crate) requests: Family<MethodCode, RawCounter>,
-    pub(crate) duration: Family<MethodOnly, Histogram, Buckets>,
-    pub(crate) active: Family<MethodOnly, Gauge>,
-    pub(crate) call_duration: Family<RpcCall, Histogram, Buckets>,
+    pub(crate) methods: Methods,
     pub(crate) wasted: Family<MethodAfter, Histogram, Buckets>,
     pub(crate) panics: Family<MethodOnly, RawCounter>,
     pub(crate) limit_hits: Family<LimitLabel, RawCounter>,
@@ -43,19 +38,15 @@ pub(crate) struct Families {
     pub(crate) tokens: tokens::Readers,
     pub(crate) proxy_headers: Family<ReasonLabel, RawCounter>,
     pub(crate) tls_handshakes: Family<ResultLabel, RawCounter>,
-    pub(crate) tls_expiry: Family<ListenerLabel, Gauge>,
+    pub(crate) tls_expiry: Family<CertificateLabel, Gauge>,
     pub(crate) tls_reloads: Family<ResultLabel, RawCounter>,
     pub(crate) connections: RawCounter,
     pub(crate) connections_open: Gauge,
+    pub(crate) worker_connections: Family<WorkerLabel, Gauge>,
     pub(crate) accept_failures: RawCounter,
+    pub(crate) handovers: Family<ResultLabel, RawCounter>,
     pub(crate) channel: channel::Families,
-}
-
-/// Labels of [`names::REQUESTS`].
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(crate) struct MethodCode {
-    method: String,
-    code: &'static str,
+    pub(crate) edge: edge::Families,
 }
 
 /// A method alone.
@@ -69,14 +60,6 @@ pub(crate) struct MethodOnly {
 pub(crate) struct MethodAfter {
     pub(crate) method: String,
     pub(crate) after: &'static str,
-}
-
-/// Labels of [`names::SERVER_CALL_DURATION`], OpenTelemetry's names with dots turned into underscores.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(crate) struct RpcCall {
-    rpc_system_name: &'static str,
-    rpc_method: String,
-    rpc_response_status_code: &'static str,
 }
 
 /// The setting that refused something.
@@ -103,10 +86,17 @@ pub(crate) struct ReasonLabel {
     pub(crate) reason: &'static str,
 }
 
-/// One of our own addresses.
+/// A certificate of one of our own addresses.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(crate) struct ListenerLabel {
+pub(crate) struct CertificateLabel {
     pub(crate) listener: String,
+    pub(crate) certificate: String,
+}
+
+/// A worker thread, by its index.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct WorkerLabel {
+    pub(crate) worker: u64,
 }
 
 /// An HTTP status.
@@ -130,10 +120,7 @@ impl Telemetry {
     #[must_use]
     pub fn new() -> Self {
         let families = Families {
-            requests: Family::default(),
-            duration: Family::new_with_constructor(Buckets(&names::REQUEST_BUCKETS)),
-            active: Family::default(),
-            call_duration: Family::new_with_constructor(Buckets(&names::CALL_BUCKETS)),
+            methods: Methods::default(),
             wasted: Family::new_with_constructor(Buckets(&names::WASTE_BUCKETS)),
             panics: Family::default(),
             limit_hits: Family::default(),
@@ -149,8 +136,11 @@ impl Telemetry {
             tls_reloads: Family::default(),
             connections: RawCounter::default(),
             connections_open: Gauge::default(),
+            worker_connections: Family::default(),
             accept_failures: RawCounter::default(),
+            handovers: Family::default(),
             channel: channel::Families::new(),
+            edge: edge::Families::default(),
         };
         let mut registry = Registry::default();
         families.register(&mut registry);
@@ -178,20 +168,6 @@ impl Telemetry {
         counter
     }
 
-    /// The meters of one method. `label` must come from a closed set: resolve it once at start, not per RPC.
-    #[must_use]
-    pub fn method(&self, label: &str) -> Arc<MethodMeter> {
-        let families = self.families();
-        let method = MethodOnly { method: label.to_owned() };
-        Arc::new(MethodMeter {
-            duration: families.duration.get_or_create_owned(&method),
-            active: families.active.get_or_create_owned(&method),
-            codes: [const { OnceLock::new() }; Code::ALL.len()],
-            label: label.to_owned(),
-            telemetry: self.clone(),
-        })
-    }
-
     pub(crate) fn families(&self) -> &Families {
         &self.0.families
     }
@@ -215,19 +191,30 @@ impl fmt::Debug for Telemetry {
 }
 
 impl Families {
+    /// Changes the open connections of a worker, if it is one.
+    pub(crate) fn of_worker(&self, worker: Option<usize>, change: impl FnOnce(&Gauge) -> i64) {
+        if let Some(worker) = worker {
+            change(&self.worker_connections.get_or_create(&WorkerLabel { worker: worker as u64 }));
+        }
+    }
+
+    /// Counts what became of a handover.
+    pub(crate) fn handed(&self, result: &'static str) {
+        self.handovers.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Sets the date of a certificate, or forgets the certificate.
+    pub(crate) fn certificate_expires(&self, listener: &str, certificate: &str, not_after: Option<i64>) {
+        let label = CertificateLabel { listener: listener.to_owned(), certificate: certificate.to_owned() };
+        if let Some(seconds) = not_after {
+            self.tls_expiry.get_or_create(&label).set(seconds);
+        } else {
+            self.tls_expiry.remove(&label);
+        }
+    }
+
     fn register(&self, registry: &mut Registry) {
-        registry.register(names::REQUESTS, "Finished RPCs", self.requests.clone());
-        registry.register(
-            names::REQUEST_DURATION,
-            "RPC duration, headers to end of response",
-            self.duration.clone(),
-        );
-        registry.register(names::ACTIVE_REQUESTS, "RPCs begun and not ended", self.active.clone());
-        registry.register(
-            names::SERVER_CALL_DURATION,
-            "Duration of inbound RPCs",
-            self.call_duration.clone(),
-        );
+        registry.register_collector(Box::new(self.methods.clone()));
         registry.register(
             names::WASTED_WORK,
             "Time spent on RPCs after their deadline or cancellation: handlers that ran over, and detached work",
@@ -240,9 +227,19 @@ impl Families {
         registry.register(names::CONNECTIONS, "Connections accepted", self.connections.clone());
         registry.register(names::CONNECTIONS_OPEN, "Connections open now", self.connections_open.clone());
         registry.register(
+            names::WORKER_CONNECTIONS_OPEN,
+            "Connections open now, by worker thread",
+            self.worker_connections.clone(),
+        );
+        registry.register(
             names::ACCEPT_FAILURES,
             "Failures to accept a connection",
             self.accept_failures.clone(),
+        );
+        registry.register(
+            names::HANDOVERS,
+            "Listening sockets passed on or taken over",
+            self.handovers.clone(),
         );
         registry.register(
             names::ABUSE,
@@ -254,13 +251,10 @@ impl Families {
         registry.register(names::PROXY_HEADERS_REFUSED, "PROXY headers refused", self.proxy_headers.clone());
         registry.register(names::DENIALS, "RPCs denied to their caller", self.denials.clone());
         registry.register(names::TLS_HANDSHAKES, "TLS handshakes", self.tls_handshakes.clone());
-        registry.register(
-            names::TLS_CERTIFICATE_EXPIRY,
-            "Expiry of the certificate",
-            self.tls_expiry.clone(),
-        );
+        registry.register(names::TLS_CERTIFICATE_EXPIRY, "Expiry of a certificate", self.tls_expiry.clone());
         registry.register(names::TLS_RELOADS, "Reloads of TLS files that changed", self.tls_reloads.clone());
         self.channel.register(registry);
+        self.edge.register(registry);
         registry.register_collector(Box::new(log::DroppedLines));
     }
 }
@@ -282,114 +276,9 @@ impl Counter {
     }
 }
 
-/// What one method records into, resolved once so that an RPC touches atomics and one histogram lock only.
-pub struct MethodMeter {
-    label: String,
-    telemetry: Telemetry,
-    duration: Histogram,
-    active: Gauge,
-    codes: [OnceLock<CodeMeter>; Code::ALL.len()],
-}
-
-struct CodeMeter {
-    requests: RawCounter,
-    call_duration: Histogram,
-}
-
-impl MethodMeter {
-    /// The value of the `method` label.
-    #[must_use]
-    pub fn label(&self) -> &str {
-        &self.label
-    }
-
-    /// RPCs of this method begun and not ended.
-    #[must_use]
-    pub fn active(&self) -> i64 {
-        self.active.get()
-    }
-
-    /// An RPC began. Balanced by the one [`crate::Event::RpcEnded`] it reports.
-    pub fn begin(&self) {
-        self.active.inc();
-    }
-
-    pub(crate) fn end(&self, code: Code, duration: Duration) {
-        self.active.dec();
-        self.duration.observe(duration.as_secs_f64());
-        let meter = self.codes[code as usize].get_or_init(|| {
-            let requests = MethodCode { method: self.label.clone(), code: code.name() };
-            let call = RpcCall {
-                rpc_system_name: "grpc",
-                rpc_method: self.label.clone(),
-                rpc_response_status_code: code.name(),
-            };
-            let families = self.telemetry.families();
-            CodeMeter {
-                requests: families.requests.get_or_create_owned(&requests),
-                call_duration: families.call_duration.get_or_create_owned(&call),
-            }
-        });
-        meter.requests.inc();
-        meter.call_duration.observe(duration.as_secs_f64());
-    }
-}
-
-impl Observer for MethodMeter {
-    fn wasted(&self, waste: Waste) {
-        self.telemetry.report(&Event::WorkWasted { method: &self.label, waste });
-    }
-}
-
-impl fmt::Debug for MethodMeter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MethodMeter").field("label", &self.label).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use highball_core::current::Abandoned;
-
     use super::*;
-
-    #[test]
-    fn an_rpc_is_counted_under_every_vocabulary() {
-        let telemetry = Telemetry::new();
-        let meter = telemetry.method("shop.v1.Orders/Get");
-        meter.begin();
-        assert!(telemetry.render().contains("grpc_active_requests{method=\"shop.v1.Orders/Get\"} 1"));
-        meter.end(Code::NotFound, Duration::from_millis(7));
-        let page = telemetry.render();
-        for line in [
-            "grpc_active_requests{method=\"shop.v1.Orders/Get\"} 0",
-            "grpc_requests_total{method=\"shop.v1.Orders/Get\",code=\"NOT_FOUND\"} 1",
-            "grpc_request_duration_seconds_bucket{le=\"0.01\",method=\"shop.v1.Orders/Get\"} 1",
-            "grpc_request_duration_seconds_bucket{le=\"0.005\",method=\"shop.v1.Orders/Get\"} 0",
-            "rpc_server_call_duration_seconds_count{rpc_system_name=\"grpc\",rpc_method=\"shop.v1.Orders/Get\",rpc_response_status_code=\"NOT_FOUND\"} 1",
-        ] {
-            assert!(page.contains(line), "{line}\n{page}");
-        }
-    }
-
-    #[test]
-    fn time_spent_for_nobody_is_metered_by_method_and_reason() {
-        let telemetry = Telemetry::new();
-        let meter = telemetry.method("shop.v1.Orders/Get");
-        for (after, millis) in
-            [(Abandoned::Deadline, 2), (Abandoned::Deadline, 20), (Abandoned::Cancellation, 5)]
-        {
-            meter.wasted(Waste { after, time: Duration::from_millis(millis) });
-        }
-        let page = telemetry.render();
-        for line in [
-            "grpc_wasted_work_seconds_sum{method=\"shop.v1.Orders/Get\",after=\"deadline\"} 0.022",
-            "grpc_wasted_work_seconds_count{method=\"shop.v1.Orders/Get\",after=\"deadline\"} 2",
-            "grpc_wasted_work_seconds_count{method=\"shop.v1.Orders/Get\",after=\"cancellation\"} 1",
-        ] {
-            assert!(page.contains(line), "{line}\n{page}");
-        }
-    }
 
     #[test]
     fn an_application_counter_is_rendered() {

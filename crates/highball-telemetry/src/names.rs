@@ -48,7 +48,8 @@ pub const TOKEN_CACHE_ENTRIES: &str = "token_cache_entries";
 pub const PROXY_HEADERS_REFUSED: &str = "proxy_headers_refused";
 /// TLS handshakes by result (gRFC A118): `grpc_server_tls_handshakes_total{result}`.
 pub const TLS_HANDSHAKES: &str = "grpc_server_tls_handshakes";
-/// When the certificate of a listener expires, in seconds since 1970: `tls_certificate_expiry_timestamp_seconds{listener}`.
+/// When a certificate of a listener expires, in seconds since 1970, by the first name it is for:
+/// `tls_certificate_expiry_timestamp_seconds{listener,certificate}`.
 pub const TLS_CERTIFICATE_EXPIRY: &str = "tls_certificate_expiry_timestamp_seconds";
 /// Reloads of TLS files that changed, by outcome: `tls_reloads_total{result}`.
 pub const TLS_RELOADS: &str = "tls_reloads";
@@ -56,8 +57,13 @@ pub const TLS_RELOADS: &str = "tls_reloads";
 pub const CONNECTIONS: &str = "connections";
 /// Connections open now.
 pub const CONNECTIONS_OPEN: &str = "connections_open";
+/// Of these, the connections of each worker thread: `worker_connections_open{worker}`; absent without workers.
+pub const WORKER_CONNECTIONS_OPEN: &str = "worker_connections_open";
 /// Failures to accept a connection, such as running out of file descriptors.
 pub const ACCEPT_FAILURES: &str = "accept_failures";
+/// Upgrades of the running process, by what became of them: `handovers_total{result}`. `passed`: a successor took over;
+/// `taken`: this process took over; `abandoned`: likewise, and the predecessor died on the way; otherwise why it failed.
+pub const HANDOVERS: &str = "handovers";
 /// Log lines dropped because standard output did not keep up.
 pub const LOG_LINES_DROPPED: &str = "log_lines_dropped_total";
 
@@ -87,6 +93,21 @@ pub const CHANNEL_LOAD_REPORT_ENDS: &str = "channel_load_report_ends";
 pub const CLIENT_TLS_HANDSHAKES: &str = "grpc_client_tls_handshakes";
 /// Service configs that could not be read: `channel_configs_refused_total{target}`.
 pub const CHANNEL_CONFIGS_REFUSED: &str = "channel_configs_refused";
+
+/// RPCs of an edge by the way they took: `edge_routed_total{route,cluster}`.
+pub const EDGE_ROUTED: &str = "edge_routed";
+/// RPCs of an edge that no route matched.
+pub const EDGE_UNROUTED: &str = "edge_unrouted";
+/// Copies for a mirror that were not made, because too many were under way: `edge_mirrors_skipped_total{route}`.
+pub const EDGE_MIRRORS_SKIPPED: &str = "edge_mirrors_skipped";
+/// Copies for a mirror that were given up, because it did not take the request in time: `edge_mirrors_given_up_total{route}`.
+pub const EDGE_MIRRORS_GIVEN_UP: &str = "edge_mirrors_given_up";
+/// Reloads of an edge's file, by outcome: `edge_reloads_total{result}`.
+pub const EDGE_RELOADS: &str = "edge_reloads";
+/// Clusters in the file that is in force.
+pub const EDGE_CLUSTERS: &str = "edge_clusters";
+/// Routes in the file that is in force.
+pub const EDGE_ROUTES: &str = "edge_routes";
 
 /// The label of every method the descriptors do not list.
 pub const OTHER_METHOD: &str = "_OTHER";

@@ -3,7 +3,7 @@
 use highball_telemetry::Telemetry;
 
 /// Gauges that must be back at zero once a server is gone.
-const GAUGES: [&str; 2] = ["grpc_active_requests{", "connections_open "];
+const GAUGES: [&str; 3] = ["grpc_active_requests{", "connections_open ", "worker_connections_open{"];
 
 /// Panics when an RPC or a connection was begun and never ended.
 ///

@@ -44,7 +44,7 @@ fn rpc(allowed: Option<Duration>) -> Rpc {
 /// An RPC with `allowed` to go, and what was observed of it.
 fn begun(allowed: Option<Duration>) -> (Current, Arc<Seen>) {
     let seen = Arc::new(Seen::default());
-    (Current::new(rpc(allowed), None, seen.clone()), seen)
+    (Current::new(rpc(allowed), None, seen.clone()).shared(), seen)
 }
 
 /// The time the current RPC was allowed.
@@ -147,4 +147,42 @@ async fn work_for_a_caller_who_went_away_is_measured_and_work_after_an_answer_is
     advance(3 * SECOND).await;
     drop(work);
     assert_eq!(seen.take(), []);
+}
+
+#[test]
+fn a_silence_is_what_was_said_last_and_nothing_before() {
+    let (current, _) = begun(None);
+    assert_eq!(current.silence(), None);
+    for silence in [SECOND, Duration::ZERO] {
+        current.clone().allow_silence(silence);
+        assert_eq!(current.silence(), Some(silence));
+    }
+    current.allow_silence(Duration::MAX);
+    assert!(current.silence().unwrap() > 100 * 365 * 24 * 3600 * SECOND);
+}
+
+#[test]
+fn a_record_is_completed_before_it_is_shared_and_found_in_a_request() {
+    let mut own = Current::new(rpc(None), None, Arc::new(Seen::default()));
+    let caller =
+        Caller { process: Some(crate::caller::Process { uid: 7, gid: 7, pid: None }), ..Caller::default() };
+    own.complete().unwrap().0.caller = caller.clone();
+    let mut request = http::Request::new(());
+    assert!(Rpc::of(request.extensions()).is_none());
+    request.extensions_mut().insert(own.shared());
+    assert!(own.complete().is_none(), "others have seen it");
+    assert_eq!(Rpc::of(request.extensions()).unwrap().caller, caller);
+}
+
+#[test]
+fn a_handle_that_is_lent_comes_back_and_none_leaves_the_scope_as_it_is() {
+    let (current, _) = begun(Some(SECOND));
+    let mut handle = Some(current.clone());
+    let panicked = || {
+        assert_eq!(allowed(), Some(SECOND));
+        assert_eq!(Current::lend(&mut None, allowed), Some(SECOND));
+        panic!("a handler")
+    };
+    catch_unwind(AssertUnwindSafe(|| Current::lend(&mut handle, panicked))).unwrap_err();
+    assert!(capture().is_none() && handle.is_some());
 }

@@ -36,9 +36,20 @@ impl Activated {
         self.waiting().iter().map(|socket| (socket.name().to_owned(), socket.addr().clone())).collect()
     }
 
+    /// Closes the sockets nobody has bound, and tells which they were: for a successor that was started so as not to listen
+    /// there any more.
+    #[must_use]
+    pub fn release(&self) -> Vec<(String, ListenAddr)> {
+        let released = self.unclaimed();
+        self.waiting().clear();
+        released
+    }
+
     fn claim(&self, wanted: &ListenAddr) -> Option<Inherited> {
         let mut waiting = self.waiting();
-        let found = waiting.iter().position(|socket| socket.serves(wanted))?;
+        let found = waiting.iter().position(|socket| socket.serves(wanted));
+        // Any port is the one that the predecessor was given.
+        let found = found.or_else(|| waiting.iter().position(|socket| socket.serves_any_port(wanted)))?;
         Some(waiting.remove(found))
     }
 
@@ -87,10 +98,10 @@ impl fmt::Debug for Activated {
 }
 
 fn adopt(inherited: Inherited) -> io::Result<Box<dyn Listener>> {
-    let (addr, socket) = inherited.into_parts();
+    let (addr, socket, owns_file) = inherited.into_parts();
     // Once more for descriptors that did not come through `listenfd`: a child must not hold a server's port.
     socket.set_cloexec(true)?;
-    listen::adopt(addr, socket)
+    listen::adopt(addr, socket, owns_file)
 }
 
 #[cfg(test)]

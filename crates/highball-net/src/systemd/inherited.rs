@@ -24,7 +24,16 @@ const UNNAMED: &str = "unknown";
 /// A descriptor that is not a listening TCP or Unix stream socket, such as one of a unit with `Accept=yes`; or not one
 /// name for each. Do not start then: a process must not serve half of what it was given. Descriptors that are neither
 /// stay open for as long as the process lives, because nobody owns them.
-pub fn inherited(mut fds: ListenFd, names: Option<&str>) -> Result<Vec<Inherited>, ActivationError> {
+pub fn inherited(fds: ListenFd, names: Option<&str>) -> Result<Vec<Inherited>, ActivationError> {
+    let passed = passed(fds, names)?;
+    passed.into_iter().map(|(name, fd)| Inherited::new(name, fd)).collect()
+}
+
+/// The descriptors that were passed, with their names.
+pub(crate) fn passed(
+    mut fds: ListenFd,
+    names: Option<&str>,
+) -> Result<Vec<(&str, OwnedFd)>, ActivationError> {
     let names: Vec<&str> = match names {
         Some(names) if fds.len() > 0 => names.split(':').collect(),
         _ => vec![UNNAMED; fds.len()],
@@ -33,11 +42,11 @@ pub fn inherited(mut fds: ListenFd, names: Option<&str>) -> Result<Vec<Inherited
         let problem = format!("{} sockets were passed with {} names", fds.len(), names.len());
         return Err(ActivationError { problem, source: None });
     }
-    let adopt = |(index, name)| {
+    let own = |(index, name)| {
         let fd = take(&mut fds, index).map_err(|source| unusable(name, source))?;
-        Inherited::new(name, fd)
+        Ok((name, fd))
     };
-    names.into_iter().enumerate().map(adopt).collect()
+    names.into_iter().enumerate().map(own).collect()
 }
 
 /// The descriptor, owned and closed on exec. What it is, [`Inherited::new`] finds out.
@@ -59,6 +68,8 @@ pub struct Inherited {
     /// An IPv6 socket that takes IPv4 as well.
     dual: bool,
     socket: Socket,
+    /// A predecessor passed it, and with `Some(true)` the file of a Unix socket as well.
+    left: Option<bool>,
 }
 
 impl Inherited {
@@ -84,7 +95,12 @@ impl Inherited {
             source: None,
         })?;
         let dual = local.domain() == Domain::IPV6 && socket.only_v6().is_ok_and(|only| !only);
-        Ok(Self { name: name.to_owned(), addr, dual, socket })
+        Ok(Self { name: name.to_owned(), addr, dual, socket, left: None })
+    }
+
+    /// It comes from a predecessor that is about to leave, and so does the file of a Unix socket if `owns_file`.
+    pub(crate) fn left_behind(self, owns_file: bool) -> Self {
+        Self { left: Some(owns_file), ..self }
     }
 
     /// What its unit calls it.
@@ -114,8 +130,19 @@ impl Inherited {
         }
     }
 
-    pub(super) fn into_parts(self) -> (ListenAddr, Socket) {
-        (self.addr, self.socket)
+    /// Whether it is a predecessor's socket on the address of which somebody wants any port.
+    pub(super) fn serves_any_port(&self, wanted: &ListenAddr) -> bool {
+        match (&self.addr, wanted) {
+            (ListenAddr::Tcp(own), ListenAddr::Tcp(wanted)) => {
+                self.left.is_some() && wanted.port() == 0 && own.ip() == wanted.ip()
+            }
+            _ => false,
+        }
+    }
+
+    /// The address, the socket, and whether the file is ours.
+    pub(super) fn into_parts(self) -> (ListenAddr, Socket, bool) {
+        (self.addr, self.socket, self.left == Some(true))
     }
 }
 

@@ -56,6 +56,18 @@ impl Notifier {
         self.tell("STOPPING=1").await
     }
 
+    /// `MAINPID=`: from now on the unit is that process, which this one started. Its messages count, and its end is the end
+    /// of the unit.
+    ///
+    /// # Errors
+    /// The manager could not be told: it would take the end of this process for the end of the unit.
+    ///
+    /// # Cancel safety
+    /// As for [`Notifier::ready`].
+    pub async fn main_pid(&self, pid: u32) -> io::Result<()> {
+        self.tell(&format!("MAINPID={pid}")).await
+    }
+
     /// `STATUS=`: a line for people, at most 1 KiB; more is cut off, and line breaks become spaces.
     ///
     /// # Errors

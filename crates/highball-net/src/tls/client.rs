@@ -64,8 +64,7 @@ impl ClientTls {
         settings.check()?;
         let fingerprints = RandomState::new();
         let files = Files::read(&settings)?;
-        config::check_dates(&settings, &files, platform.wall_clock())?;
-        let in_force = InForce::new(&settings, &files, files.prints(&fingerprints), &platform)?;
+        let in_force = InForce::new(&settings, &files, files.prints(&fingerprints), None, &platform)?;
         Ok(Self {
             settings,
             platform,
@@ -85,13 +84,10 @@ impl ClientTls {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let files = Files::read(&self.settings)?;
         let prints = files.prints(&self.fingerprints);
-        let changed = self.in_force.load().prints.changed(&prints);
-        if changed.identity {
-            // Only then: a certificate that expired in service must not keep new roots from taking effect.
-            config::check_dates(&self.settings, &files, self.platform.wall_clock())?;
-        }
+        let old = self.in_force.load();
+        let changed = old.prints.changed(&prints);
         if changed.any() {
-            let next = InForce::new(&self.settings, &files, prints, &self.platform)?;
+            let next = InForce::new(&self.settings, &files, prints, Some(&old), &self.platform)?;
             self.in_force.store(Arc::new(next));
         }
         Ok(changed)

@@ -11,8 +11,8 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 
-use super::config::{certificates, sections, unreadable};
 use super::files::Files;
+use super::pem::{certificates, sections, unreadable};
 use super::{ClientAuth, Settings, TlsError, clock, identity};
 
 /// The client side of it.

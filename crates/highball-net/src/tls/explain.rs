@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::path::Path;
 
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
 
@@ -10,6 +11,14 @@ use super::clock::unix_date;
 
 /// The label and the sentence.
 pub(super) type Explained = (Reason, Cow<'static, str>);
+
+/// The certificate that a client was shown.
+#[derive(Debug)]
+pub(super) struct Shown<'a> {
+    pub(super) file: Option<&'a Path>,
+    /// What the client asked for.
+    pub(super) name: Option<&'a str>,
+}
 
 /// What the transport said.
 pub(super) fn explain_io(error: &io::Error) -> Explained {
@@ -26,7 +35,7 @@ pub(super) fn explain_io(error: &io::Error) -> Explained {
 }
 
 /// What rustls said.
-pub(super) fn explain(error: &rustls::Error) -> Explained {
+pub(super) fn explain(error: &rustls::Error, shown: Option<&Shown<'_>>) -> Explained {
     use rustls::Error as E;
     match error {
         E::NoCertificatesPresented => (
@@ -34,7 +43,7 @@ pub(super) fn explain(error: &rustls::Error) -> Explained {
             "the client showed no certificate, and one is required".into(),
         ),
         E::InvalidCertificate(error) => explain_certificate(error),
-        E::AlertReceived(alert) => explain_alert(*alert),
+        E::AlertReceived(alert) => explain_alert(*alert, shown),
         E::PeerIncompatible(what) => explain_incompatible(what),
         E::NoApplicationProtocol => (
             Reason::NoApplicationProtocol,
@@ -116,7 +125,7 @@ fn explain_certificate(error: &CertificateError) -> Explained {
     }
 }
 
-fn explain_alert(alert: AlertDescription) -> Explained {
+fn explain_alert(alert: AlertDescription, shown: Option<&Shown<'_>>) -> Explained {
     use AlertDescription as A;
     let reason = match alert {
         A::BadCertificate
@@ -125,8 +134,12 @@ fn explain_alert(alert: AlertDescription) -> Explained {
         | A::CertificateExpired
         | A::CertificateUnknown
         | A::UnknownCA => {
+            let file = shown.and_then(|shown| shown.file).map(|file| format!(" {}", file.display()));
+            let name = shown.and_then(|shown| shown.name).map(|name| format!(" for {name}"));
             let sentence = format!(
-                "the client refused this server's certificate ({alert:?}); check its CA, its names and its dates"
+                "the client refused this server's certificate{}{} ({alert:?}); check its CA, its names and its dates",
+                file.unwrap_or_default(),
+                name.unwrap_or_default(),
             );
             return (Reason::CertificateRefusedByClient, sentence.into());
         }

@@ -1,6 +1,7 @@
 //! What is in force, and what a reload changed.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use highball_core::caller::Certificate;
@@ -10,10 +11,8 @@ use super::ClientAuth;
 /// What is known about the files in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// The names in the server's certificate, without IP addresses.
-    pub certificate: Certificate,
-    /// When the server's certificate expires.
-    pub not_after: SystemTime,
+    /// The server's certificates, in the order of [`Settings::pairs`](super::Settings::pairs).
+    pub certificates: Vec<CertificateFacts>,
     /// Whether clients are asked for a certificate.
     pub client_auth: ClientAuth,
     /// CAs that client certificates may come from.
@@ -21,6 +20,20 @@ pub struct Facts {
     /// When the first revocation list is due to be replaced. After that it is still used, because refusing everybody when
     /// a distribution job fails is the worse mistake; alarm on it. `None` without lists.
     pub crl_next_update: Option<SystemTime>,
+}
+
+/// What is known about one certificate in force and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// The certificate's file.
+    pub file: PathBuf,
+    /// The names that clients are shown it for: those of the settings, else the DNS names in the certificate. None of them
+    /// is in two certificates. Empty only for the first, which clients are shown that ask for no name.
+    pub server_names: Vec<String>,
+    /// The names in the certificate, without IP addresses.
+    pub certificate: Certificate,
+    /// When it expires.
+    pub not_after: SystemTime,
     /// The file mode lets every user of this machine read the private key. Reported and not refused, because it is what
     /// Kubernetes mounts by default.
     pub key_readable_by_all: bool,
@@ -29,7 +42,7 @@ pub struct Facts {
 /// What a reload found changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// The server's certificate, its key, or the mode of the key file.
+    /// A certificate of the server's, its key, or the mode of the key file.
     pub certificate: bool,
     /// The CAs of clients.
     pub client_ca: bool,

@@ -14,13 +14,22 @@ const FILE_SIZE_BYTES_MAX: u64 = 16 << 20;
 /// How often a set that changes while it is read is read again, before it is judged as it is.
 const READS_MAX: usize = 4;
 
+/// Size of all pairs together. One pair of the largest files fits; hundreds are a few kilobytes each.
+const PAIRS_SIZE_BYTES_MAX: usize = 32 << 20;
+
 /// The content of all files.
 #[derive(PartialEq, Eq)]
 pub(super) struct Files {
-    pub(super) cert: Vec<u8>,
-    pub(super) key: Vec<u8>,
+    pub(super) pairs: Vec<PairFiles>,
     pub(super) client_ca: Option<Vec<u8>>,
     pub(super) crl: Option<Vec<u8>>,
+}
+
+/// The content of a certificate's file and its key's.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct PairFiles {
+    pub(super) cert: Vec<u8>,
+    pub(super) key: Vec<u8>,
     /// Permission bits of the key.
     pub(super) key_mode: u32,
 }
@@ -28,9 +37,17 @@ pub(super) struct Files {
 /// One number for each thing that may change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Prints {
-    certificate: u64,
+    pairs: Vec<u64>,
     client_ca: u64,
     crl: u64,
+}
+
+impl PairFiles {
+    pub(super) fn read(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+        let (cert, _) = read(cert)?;
+        let (key, key_mode) = read(key)?;
+        Ok(Self { cert, key, key_mode })
+    }
 }
 
 impl Files {
@@ -41,22 +58,27 @@ impl Files {
     }
 
     fn read_once(settings: &Settings) -> Result<Self, TlsError> {
-        let (cert, _) = read(&settings.cert)?;
-        let (key, key_mode) = read(&settings.key)?;
+        let mut pairs = Vec::with_capacity(settings.pairs.len());
+        let mut left = PAIRS_SIZE_BYTES_MAX;
+        for pair in &settings.pairs {
+            let files = PairFiles::read(&pair.cert, &pair.key)?;
+            left = left.checked_sub(files.cert.len() + files.key.len()).ok_or_else(|| {
+                let max = PAIRS_SIZE_BYTES_MAX >> 20;
+                let problem = format!(
+                    "and the certificates and keys before it are larger than {max} MiB; is it the right file?"
+                );
+                TlsError::content(&pair.cert, problem)
+            })?;
+            pairs.push(files);
+        }
         let optional = |file: &Option<_>| file.as_deref().map(read).transpose().map(|read| Some(read?.0));
-        Ok(Self {
-            cert,
-            key,
-            client_ca: optional(&settings.client_ca)?,
-            crl: optional(&settings.crl)?,
-            key_mode,
-        })
+        Ok(Self { pairs, client_ca: optional(&settings.client_ca)?, crl: optional(&settings.crl)? })
     }
 
     /// The fingerprints of this content: 64 bits keyed by this process, so nobody can aim for a collision.
     pub(super) fn prints(&self, keys: &RandomState) -> Prints {
         Prints {
-            certificate: keys.hash_one((&self.cert, &self.key, self.key_mode)),
+            pairs: self.pairs.iter().map(|pair| keys.hash_one(pair)).collect(),
             client_ca: keys.hash_one(&self.client_ca),
             crl: keys.hash_one(&self.crl),
         }
@@ -67,10 +89,15 @@ impl Prints {
     /// What is different in `next`.
     pub(super) fn changed(&self, next: &Self) -> Changed {
         Changed {
-            certificate: self.certificate != next.certificate,
+            certificate: self.pairs != next.pairs,
             client_ca: self.client_ca != next.client_ca,
             crl: self.crl != next.crl,
         }
+    }
+
+    /// Whether this pair is the same in `next`.
+    pub(super) fn same_pair(&self, next: &Self, number: usize) -> bool {
+        self.pairs.get(number) == next.pairs.get(number)
     }
 }
 

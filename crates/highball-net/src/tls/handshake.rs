@@ -6,12 +6,12 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::explain::{explain, explain_io};
+use super::explain::{Shown, explain, explain_io};
 
 /// The label of a handshake that did not fail (gRFC A118).
 pub const SUCCESS: &str = "SUCCESS";
 
-/// Why a handshake failed, as a closed set. The labels are those of gRFC A118, and four of ours for what it lumps together.
+/// Why a handshake failed, as a closed set. The labels are those of gRFC A118, and five of ours for what it lumps together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// The peer's certificate has expired.
@@ -34,6 +34,8 @@ pub enum Reason {
     CertificateRefusedByServer,
     /// The server's certificate is for other names than the one that was dialled.
     CertificateHostnameMismatch,
+    /// The client asked for a name that no certificate of the server is for, or for none, and names are strict (ours).
+    ServerNameUnrecognized,
     /// A signature in the peer's chain or handshake is wrong.
     SignatureVerificationFailed,
     /// No cipher suite or signature scheme in common.
@@ -60,7 +62,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that start at zero.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::CertificateExpired,
         Self::CertificateNotYetValid,
         Self::CertificateAuthorityInvalid,
@@ -71,6 +73,7 @@ impl Reason {
         Self::CertificateRefusedByClient,
         Self::CertificateRefusedByServer,
         Self::CertificateHostnameMismatch,
+        Self::ServerNameUnrecognized,
         Self::SignatureVerificationFailed,
         Self::CipherSuiteMismatch,
         Self::KeyExchangeFailure,
@@ -98,6 +101,7 @@ impl Reason {
             Self::CertificateRefusedByClient => "CERTIFICATE_REFUSED_BY_CLIENT",
             Self::CertificateRefusedByServer => "CERTIFICATE_REFUSED_BY_SERVER",
             Self::CertificateHostnameMismatch => "CERTIFICATE_HOSTNAME_MISMATCH",
+            Self::ServerNameUnrecognized => "SERVER_NAME_UNRECOGNIZED",
             Self::SignatureVerificationFailed => "SIGNATURE_VERIFICATION_FAILED",
             Self::CipherSuiteMismatch => "CIPHER_SUITE_MISMATCH",
             Self::KeyExchangeFailure => "KEY_EXCHANGE_FAILURE",
@@ -146,11 +150,22 @@ impl HandshakeError {
         Self::new(Reason::CertificateMalformed, "the names in the client's certificate cannot be read", None)
     }
 
-    /// What rustls or the transport said.
-    pub(super) fn of(source: io::Error) -> Self {
+    /// The client asked for a name that nothing is for.
+    pub(super) fn unrecognized(name: Option<&str>) -> Self {
+        let sentence = match name {
+            Some(name) => {
+                format!("the client asked for {name}, and no certificate is for that (strict_names)").into()
+            }
+            None => "the client asked for no server name, and it must (strict_names)".into(),
+        };
+        Self { reason: Reason::ServerNameUnrecognized, sentence, source: None }
+    }
+
+    /// What rustls or the transport said, and to which certificate, once one was chosen.
+    pub(super) fn of(source: io::Error, shown: Option<&Shown<'_>>) -> Self {
         let tls = source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         let (reason, sentence) = match tls {
-            Some(error) => explain(error),
+            Some(error) => explain(error, shown),
             None => explain_io(&source),
         };
         Self { reason, sentence, source: Some(source) }

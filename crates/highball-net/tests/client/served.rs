@@ -31,7 +31,8 @@ async fn connect() -> (Tasks, Drain, Connection) {
     let draining = drain.listen();
     tasks.spawn(async move {
         let settings = http::Settings::default();
-        http::drive(Box::new(theirs), &settings, 0, &draining, |request, _| echo(request)).await;
+        http::drive(Box::new(theirs), &settings, 0, &draining, |request, _| echo(request.map(Body::of)))
+            .await;
     });
     let client = soon(handshake(Box::new(ours), &Settings::default(), &tasks.spawner())).await;
     (tasks, drain, client.expect("a handshake"))

@@ -10,7 +10,7 @@ use crate::mtls::settings;
 use crate::world::{Authority, World};
 
 #[track_caller]
-fn refused(world: &World, settings: Settings, file: &str, parts: &[&str]) {
+pub(crate) fn refused(world: &World, settings: Settings, file: &str, parts: &[&str]) {
     let error = ServerTls::load(settings, world.clock.clone()).expect_err("it must not load");
     let sentence = error.to_string();
     let named = error.file().map(|path| path.file_name().unwrap().to_str().unwrap());
@@ -106,10 +106,11 @@ fn a_key_that_everybody_may_read_is_reported() {
     };
     mode(0o644);
     let server = world.load(world.settings());
-    assert!(server.facts().key_readable_by_all);
+    let readable = || server.facts().certificates.iter().any(|certificate| certificate.key_readable_by_all);
+    assert!(readable());
     mode(0o600);
     server.reload().unwrap();
-    assert!(!server.facts().key_readable_by_all);
+    assert!(!readable());
 }
 
 #[test]
@@ -117,7 +118,13 @@ fn the_facts_name_what_is_in_force() {
     let world = World::new();
     let server = world.load(world.settings());
     let facts = server.facts();
-    assert_eq!(facts.certificate.dns_names, ["localhost"]);
+    let [certificate] = &facts.certificates[..] else { panic!("{facts:?}") };
+    assert_eq!(certificate.file, world.path("server.pem"));
+    assert_eq!(
+        (&certificate.certificate.dns_names, certificate.not_after),
+        (&certificate.server_names, server.not_after())
+    );
+    assert_eq!(certificate.server_names, ["localhost"]);
     assert_eq!((facts.client_auth, facts.client_cas, facts.crl_next_update), (ClientAuth::None, 0, None));
     assert!(!format!("{server:?}").contains("PRIVATE"));
 }

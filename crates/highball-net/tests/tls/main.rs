@@ -9,6 +9,7 @@ mod client;
 mod files;
 mod handshakes;
 mod mtls;
+mod names;
 mod reload;
 mod resumption;
 mod watch;

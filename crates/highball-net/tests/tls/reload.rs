@@ -14,7 +14,7 @@ use crate::mtls::{asking, numbered, put_cas, settings};
 use crate::world::{Authority, DAY, World};
 
 /// What the client was shown.
-fn shown(stream: &TlsStream<DuplexStream>) -> CertificateDer<'static> {
+pub(crate) fn shown(stream: &TlsStream<DuplexStream>) -> CertificateDer<'static> {
     let (_, session) = stream.get_ref();
     let chain = session.peer_certificates().unwrap();
     chain.first().unwrap().clone().into_owned()

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use highball_net::tls::{Accepted, HandshakeError, ServerTls, Settings};
+use highball_net::tls::{self, Accepted, HandshakeError, ServerTls, Settings};
 use highball_net::{Address, ConnectOptions, Io, ListenAddr, Listener, Lookup, LookupError, Os, Platform};
 use highball_testkit::pki;
 pub(crate) use highball_testkit::pki::{Authority, Pair, client_params};
@@ -95,8 +95,15 @@ impl World {
     }
 
     pub(crate) fn put_server(&self, pair: &Pair) {
-        self.put("server.pem", &pair.cert);
-        self.put("server-key.pem", &pair.key);
+        self.put_pair("server", pair);
+    }
+
+    /// Puts a pair into `NAME.pem` and `NAME-key.pem`.
+    pub(crate) fn put_pair(&self, name: &str, pair: &Pair) -> tls::Pair {
+        let (cert, key) = (format!("{name}.pem"), format!("{name}-key.pem"));
+        self.put(&cert, &pair.cert);
+        self.put(&key, &pair.key);
+        tls::Pair::new(self.path(&cert), self.path(&key))
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -120,6 +127,9 @@ pub(crate) struct Client {
     pair: Option<Pair>,
     alpn: Vec<&'static str>,
     versions: Vec<&'static SupportedProtocolVersion>,
+    name: &'static str,
+    /// Whether it tells the server which name it dialled.
+    asks: bool,
     /// Made once: rustls resumes a session only with the very configuration that began it.
     connector: OnceLock<TlsConnector>,
 }
@@ -131,6 +141,8 @@ impl Client {
             pair: None,
             alpn: vec!["h2"],
             versions: rustls::ALL_VERSIONS.to_vec(),
+            name: "localhost",
+            asks: true,
             connector: OnceLock::new(),
         }
     }
@@ -150,9 +162,20 @@ impl Client {
         self
     }
 
+    pub(crate) fn dialling(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    pub(crate) fn asking_for_no_name(mut self) -> Self {
+        self.asks = false;
+        self
+    }
+
     fn config(&self) -> ClientConfig {
         let mut config = pki::client_config(&self.roots, self.pair.as_ref(), &self.versions);
         config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config.enable_sni = self.asks;
         config.resumption = Resumption::in_memory_sessions(8);
         config
     }
@@ -169,7 +192,7 @@ impl Client {
     /// The client's half of a handshake.
     pub(crate) async fn over(&self, near: DuplexStream) -> io::Result<TlsStream<DuplexStream>> {
         let connector = self.connector.get_or_init(|| TlsConnector::from(Arc::new(self.config())));
-        let name = ServerName::try_from("localhost").unwrap();
+        let name = ServerName::try_from(self.name).unwrap();
         connector.connect(name, near).await
     }
 

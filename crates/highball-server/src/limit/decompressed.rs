@@ -9,15 +9,15 @@ use highball_core::envelope::{PREFIX_SIZE_BYTES, seal};
 use highball_telemetry::Event;
 use http_body::{Frame, SizeHint};
 
-use super::Limited;
 use super::encoding::{Bounds, Encoding};
+use super::{Inner, Limited};
 
 /// Passes uncompressed messages on as they come, and gathers compressed ones until they are whole.
 ///
 /// A decompressor lives for one message that is whole: a caller that takes its time costs the bytes it has sent and not a
 /// window of 32 KiB for each of its streams.
-pub(super) struct Decompressed {
-    inner: Limited,
+pub(super) struct Decompressed<B> {
+    inner: Limited<B>,
     encoding: Encoding,
     bounds: Bounds,
     /// What was read and not yet looked at.
@@ -33,8 +33,8 @@ enum Message {
     Compressed { size: usize, gathered: BytesMut },
 }
 
-impl Decompressed {
-    pub(super) fn new(inner: Limited, encoding: Encoding, bounds: Bounds) -> Self {
+impl<B: Inner> Decompressed<B> {
+    pub(super) fn new(inner: Limited<B>, encoding: Encoding, bounds: Bounds) -> Self {
         let (unread, prefix) = (Bytes::new(), BytesMut::new());
         Self { inner, encoding, bounds, unread, prefix, message: Message::Prefix }
     }
@@ -98,7 +98,7 @@ impl Decompressed {
     fn inflate(&self, compressed: &[u8]) -> Result<Bytes, BodyError> {
         self.encoding.inflate(compressed, self.bounds).map_err(|refused| {
             if let Some(limit) = refused.limit() {
-                self.inner.telemetry.report(&Event::LimitHit { limit });
+                self.inner.call.observer().report(&Event::LimitHit { limit });
             }
             self.inner.fault(refused.status())
         })
@@ -109,7 +109,7 @@ fn take(bytes: &mut Bytes, most: usize) -> Bytes {
     bytes.split_to(most.min(bytes.remaining()))
 }
 
-impl http_body::Body for Decompressed {
+impl<B: Inner> http_body::Body for Decompressed<B> {
     type Data = Bytes;
     type Error = BodyError;
 

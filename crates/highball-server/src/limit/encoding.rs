@@ -39,6 +39,8 @@ pub(crate) enum Encoding {
     /// The format of RFC 1950, in spite of its name.
     Deflate,
     Gzip,
+    /// Any: whoever gets the messages gets them as they are.
+    Untouched,
 }
 
 impl Encoding {
@@ -60,13 +62,19 @@ impl Encoding {
         }
     }
 
+    /// Leaves the messages as they are, and the headers that say how that is.
+    pub(crate) fn leave(headers: &HeaderMap) -> Self {
+        let mut names = headers.get_all(ENCODING).iter().map(HeaderValue::as_bytes);
+        if names.all(|name| matches!(name, b"identity" | b"")) { Self::Identity } else { Self::Untouched }
+    }
+
     /// Decompresses one message into an envelope that says so. Memory and work end at the bounds, however far the message
     /// would have grown.
     pub(super) fn inflate(self, compressed: &[u8], bounds: Bounds) -> Result<Bytes, Refused> {
         let size_max = bounds.size_bytes_max.min(bounds.by_ratio(compressed.len()));
         let mut inflater = match self {
             Self::Gzip => Decompress::new_gzip(WINDOW_BITS),
-            Self::Identity | Self::Deflate => Decompress::new(true),
+            Self::Identity | Self::Deflate | Self::Untouched => Decompress::new(true),
         };
         // One byte more than allowed tells a message that is too large from one that just fits.
         let capacity_max = PREFIX_SIZE_BYTES + size_max + 1;

@@ -35,8 +35,10 @@ impl FailedTokens {
     /// What cannot work, for the list of all problems.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if !(self.per_second.is_finite() && self.per_second > 0.0) {
-            problems.push(format!("failed_tokens.per_second is {}; set it to more than 0", self.per_second));
+        let least = Rates::PER_SECOND_MIN;
+        if !(self.per_second.is_finite() && self.per_second >= least) {
+            problems
+                .push(format!("failed_tokens.per_second is {}; set it to {least} or more", self.per_second));
         }
         if self.burst == 0 {
             problems

@@ -64,7 +64,8 @@ impl Line {
         self.raw("}\n");
     }
 
-    /// What needs no escaping.
+    /// What needs no escaping. Inlined, so that a constant is copied without a call.
+    #[inline]
     pub(super) fn raw(&mut self, text: &str) {
         self.0.extend_from_slice(text.as_bytes());
     }
@@ -154,15 +155,18 @@ impl Line {
 
     /// The last `width` digits.
     pub(super) fn digits(&mut self, mut value: u64, width: usize) {
-        let start = self.0.len();
-        self.0.resize(start + width, b'0');
-        let (_, digits) = self.0.split_at_mut(start);
-        for digit in digits.iter_mut().rev() {
+        let mut digits = [b'0'; DIGITS_MAX];
+        for digit in digits.iter_mut().rev().take(width) {
             *digit = b'0' + (value % 10) as u8;
             value /= 10;
         }
+        let (_, last) = digits.split_at(DIGITS_MAX.saturating_sub(width));
+        self.0.extend_from_slice(last);
     }
 }
+
+/// Of a 64-bit number.
+const DIGITS_MAX: usize = 20;
 
 thread_local! {
     /// The second of the last line, as it is written.

@@ -136,7 +136,8 @@ fn format(line: &mut Line, peers: &mut Peers, end: &RpcEnd<'_>) {
 
 /// As a float is written: `0.25`, `12.0`. To the microsecond: that is plenty, and keeps the line short.
 fn millis(line: &mut Line, duration: Duration) {
-    let micros = u64::try_from((duration.as_nanos() + 500) / 1000).unwrap_or(u64::MAX);
+    let part = u64::from(duration.subsec_nanos() + 500) / 1000;
+    let micros = duration.as_secs().saturating_mul(1_000_000).saturating_add(part);
     line.number(micros / 1000);
     let part = micros % 1000;
     line.raw(".");

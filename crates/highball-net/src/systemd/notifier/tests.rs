@@ -23,13 +23,14 @@ async fn the_manager_hears_each_state_in_its_own_datagram() {
     notifier.ready().await.unwrap();
     notifier.status("serving 2 RPCs\nREADY=0").await.unwrap();
     notifier.stopping().await.unwrap();
+    notifier.main_pid(42).await.unwrap();
     let mut messages = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..4 {
         let mut buf = [0; 4096];
         let read = socket.recv(&mut buf).await.unwrap();
         messages.push(String::from_utf8(buf[..read].to_vec()).unwrap());
     }
-    assert_eq!(messages, ["READY=1", "STATUS=serving 2 RPCs READY=0", "STOPPING=1"]);
+    assert_eq!(messages, ["READY=1", "STATUS=serving 2 RPCs READY=0", "STOPPING=1", "MAINPID=42"]);
 }
 
 #[tokio::test]

@@ -5,22 +5,14 @@ use std::path::PathBuf;
 
 use super::{Changed, Settings};
 use crate::tls::TlsError;
-use crate::tls::files::{read, settled};
+use crate::tls::files::{PairFiles, read, settled};
 
 /// The content of all files.
 #[derive(PartialEq, Eq)]
 pub(super) struct Files {
     pub(super) roots_file: PathBuf,
     pub(super) roots: Vec<u8>,
-    pub(super) identity: Option<IdentityFiles>,
-}
-
-#[derive(PartialEq, Eq, Hash)]
-pub(super) struct IdentityFiles {
-    pub(super) cert: Vec<u8>,
-    pub(super) key: Vec<u8>,
-    /// Permission bits of the key.
-    pub(super) key_mode: u32,
+    pub(super) identity: Option<PairFiles>,
 }
 
 /// One number for each thing that may change.
@@ -39,15 +31,8 @@ impl Files {
     fn read_once(settings: &Settings) -> Result<Self, TlsError> {
         let roots_file = settings.roots.file()?.to_owned();
         let (roots, _) = read(&roots_file)?;
-        let identity = match &settings.identity {
-            Some(identity) => {
-                let (cert, _) = read(&identity.cert)?;
-                let (key, key_mode) = read(&identity.key)?;
-                Some(IdentityFiles { cert, key, key_mode })
-            }
-            None => None,
-        };
-        Ok(Self { roots_file, roots, identity })
+        let identity = settings.identity.as_ref().map(|own| PairFiles::read(&own.cert, &own.key));
+        Ok(Self { roots_file, roots, identity: identity.transpose()? })
     }
 
     /// The fingerprints of this content: 64 bits keyed by this process, so nobody can aim for a collision.
