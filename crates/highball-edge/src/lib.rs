@@ -7,4 +7,18 @@
 //!                                 file ── read ──┘ replaced as a whole by a reload
 //! ```
 
+mod cluster;
+mod edge;
+pub mod explain;
+mod fault;
+mod headers;
+pub mod import;
+mod mirror;
+mod proxy;
+mod quota;
+mod route;
 pub mod settings;
+mod table;
+
+pub use edge::{BoundEdge, Edge, EdgeError, Reloaded, Reloader};
+pub use settings::Settings;

@@ -2,6 +2,8 @@
 //!
 //! These are the values: plain data, so that two files can be compared. What is equal after a reload keeps its connections.
 
+pub mod read;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,7 +35,7 @@ pub struct Settings {
     /// `descriptors`: encoded `FileDescriptorSet` files. They tell unary methods, to which deadlines apply, from streams, say
     /// which may be repeated, and name methods in metrics. Paths are relative to the file. Default none.
     pub descriptors: Vec<PathBuf>,
-    /// `[limits]`: of the server, with its defaults.
+    /// `[limits]`, `profile` and `open_boxes_allowed`: of the server, with its defaults.
     pub limits: highball_server::Settings,
     /// `trusted_hops`: how many proxies in front of this one may be believed what they say in `x-forwarded-for`. Default 0: the
     /// header is replaced.
@@ -54,8 +56,12 @@ pub struct Listener {
 /// `tls` of a listener. Paths are relative to the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// `certificate` and `key`, or a list of both: the first is shown to clients that ask for no name or an unknown one.
+    /// `certificate` and `key`, or `pairs`, a list of tables with both: the first is shown to clients that ask for no name or an
+    /// unknown one.
     pub pairs: Vec<Pair>,
+    /// `strict_names`: refuses clients that ask for no name, or for one that no pair is for. Default `false`, because clients
+    /// that dial an address ask for no name.
+    pub strict_names: bool,
     /// `client_ca`: the CAs client certificates may come from (mTLS). Default none.
     pub client_ca: Option<PathBuf>,
     /// `client_auth`: `required` (the default with a `client_ca`) or `optional`.
@@ -271,3 +277,25 @@ pub struct Fault {
     pub abort: Option<(Code, f64)>,
 }
 
+impl std::fmt::Display for PathMatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Exact(path) => f.write_str(path),
+            Self::Prefix(prefix) => write!(f, "{prefix}..."),
+            Self::Service(service) => write!(f, "one of {service}"),
+        }
+    }
+}
+
+impl std::fmt::Display for ValueMatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(text) => write!(f, "{text:?}"),
+            Self::Prefix(prefix) => write!(f, "{prefix:?}..."),
+            Self::Regex(regex) => write!(f, "/{}/", regex.as_str()),
+            Self::Present(true) => f.write_str("there"),
+            Self::Present(false) => f.write_str("absent"),
+        }
+    }
+}
