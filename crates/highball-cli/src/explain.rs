@@ -1,5 +1,6 @@
-//! `highball explain`: what a channel makes of a target, and whether a call would succeed.
+//! `highball explain`: what a channel makes of a target, and whether a call would succeed; or what an edge makes of a call.
 
+mod edge;
 mod method;
 mod report;
 mod screen;
@@ -20,19 +21,24 @@ use report::{Calls, Report};
 
 /// What `highball explain` takes.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 the channel is READY; 1 it is not; 2 the command line is wrong")]
+#[command(after_help = "With --edge: highball explain --edge 127.0.0.1:9901 package.Service/Method\n\n\
+                  Exit codes: 0 the channel is READY, or the edge has an endpoint for the call; 1 it is not, or it has not; \
+                  2 the command line is wrong")]
 pub(crate) struct Flags {
-    /// What to call: host:port, dns:///host:port, static:///a:1,b:2, unix:PATH, file:///PATH and so on.
+    /// What to call: host:port, dns:///host:port, static:///a:1,b:2, unix:PATH, file:///PATH and so on. With --edge the
+    /// method to ask about: package.Service/Method.
     #[arg(value_name = "TARGET")]
     target: String,
+    #[command(flatten)]
+    edge: edge::Question,
     /// Calls of grpc.health.v1.Health/Check to make, 0 to only connect.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "edge", value_parser = clap::value_parser!(u32).range(0..=1000))]
     calls: u32,
     /// Show what applies to calls of this method: package.Service/Method.
-    #[arg(long, value_name = "NAME", value_parser = method::parse)]
+    #[arg(long, value_name = "NAME", conflicts_with = "edge", value_parser = method::parse)]
     method: Option<highball::core::Method>,
     /// The service config to assume while the resolver brings none (JSON).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "edge")]
     service_config: Option<PathBuf>,
     #[command(flatten)]
     dial: DialFlags,
@@ -51,13 +57,16 @@ const GLANCE: Duration = Duration::from_millis(10);
 const STRAGGLERS: Duration = Duration::from_secs(1);
 
 /// Connects, calls, and prints what is known then. The exit code.
-pub(crate) async fn run(flags: Flags) -> u8 {
+pub(crate) async fn run(flags: Flags) -> Result<u8, String> {
+    if let Some(admin) = &flags.edge.edge {
+        return edge::run(admin, &flags.target, &flags.edge, flags.json, flags.timeout).await;
+    }
     let report = match channel(&flags) {
         Ok(channel) => examine(&channel, &flags).await,
         Err(sentence) => Report::without_channel(&flags.target, sentence),
     };
     print(&if flags.json { report.json() } else { screen::of(&report) });
-    u8::from(!report.is_ready())
+    Ok(u8::from(!report.is_ready()))
 }
 
 fn channel(flags: &Flags) -> Result<Channel, String> {

@@ -1,14 +1,29 @@
-//! `highball up`: the whole thing, on this machine, with one command.
+//! `highball up`: the whole thing, on this machine, with one command: replicas of the order service on one database, and an
+//! edge in front of them.
 
-use std::fmt::Write as _;
+mod banner;
+mod log;
+mod plan;
+mod replicas;
+
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
-use highball::{ListenAddr, Settings, telemetry};
-use orders::{Bound, Database, Plan, SecurityFlags};
+use highball::auth::Guard;
+use highball::auth::token::World;
+use highball::channel::State;
+use highball::net::Tasks;
+use highball::server::Dependency;
+use highball::{Health, ListenAddr, telemetry};
+use highball_edge::{BoundEdge, Edge, Reloader};
+use orders::SecurityFlags;
+use tokio::time::{Instant, sleep};
 
-use crate::say;
+use crate::{edge, say};
+use plan::Wishes;
+use replicas::{Place, Replicas};
 
 /// What `highball up` takes.
 #[derive(Debug, Args)]
@@ -22,6 +37,9 @@ pub(crate) struct Flags {
     /// Where to keep the data; made when it does not exist.
     #[arg(long, value_name = "DIR", default_value = "./data")]
     data: PathBuf,
+    /// Processes that serve the database together, behind the edge in this one.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
+    replicas: u8,
     #[command(flatten)]
     security: SecurityFlags,
     /// What to log, such as `info` or `highball::rpc=debug,info`.
@@ -29,99 +47,90 @@ pub(crate) struct Flags {
     log: String,
 }
 
+/// How long the edge may take until it reaches a replica that listens.
+const WARM_MAX: Duration = Duration::from_secs(5);
+
+/// How often the edge is asked whether it reaches one.
+const GLANCE: Duration = Duration::from_millis(50);
+
 /// Starts, serves until a signal, drains. The exit code, or a sentence for the person who started it.
 pub(crate) async fn run(flags: Flags) -> Result<u8, String> {
     let log = telemetry::log::start(&flags.log).map_err(|cause| cause.to_string())?;
-    let data = flags.data.join("orders.db");
     fs::create_dir_all(&flags.data).map_err(|cause| {
         format!(
             "cannot make the data directory {}: {cause}; choose another with --data",
             flags.data.display()
         )
     })?;
-    // On a laptop a client without the .proto files is a friend; the banner says that this box is open.
-    let mut settings = Settings { reflection: !flags.security.is_production(), ..Settings::default() };
-    let security = flags.security.read(&mut settings)?;
-    let database = Database::sqlite(&data);
-    let platform = highball::net::Os::shared();
-    let plan =
-        Plan { listen: flags.listen, admin: Some(flags.admin), database, settings, security, platform };
-    let bound = plan.bind().await.map_err(|cause| cause.to_string())?;
-    say(banner(&bound, &data));
-    let report = bound.run_until_signal().await.map_err(|cause| format!("cannot handle signals: {cause}"))?;
-    // The last log lines first, then the summary.
+    let count = usize::from(flags.replicas);
+    let place = Place::new(&flags.data, &flags.log)?;
+    let endpoints = place.endpoints(count)?;
+    let Flags { listen, admin, data, security, .. } = flags;
+    let (settings, auth) = plan::edge(Wishes { listen, admin, security, endpoints })?;
+    let tls = settings.listeners.iter().any(|listener| listener.tls.is_some());
+    let tasks = Tasks::new();
+    let guard = match auth {
+        Some(auth) => {
+            Some(Guard::start(&auth, World::new(tasks.spawner())).await.map_err(|cause| cause.to_string())?)
+        }
+        None => None,
+    };
+    let health = Health::new();
+    let make = || {
+        let edge = Edge::new(settings.clone()).with_descriptors(orders::DESCRIPTORS);
+        let edge = edge.with_health(health.clone());
+        guard.clone().into_iter().fold(edge, Edge::with_guard)
+    };
+    // What can be wrong with flags and files is found before a database is made.
+    make().check().map_err(|error| error.to_string())?;
+    let replicas = Replicas::start(place, count).await?;
+    let bound = match make().bind().await {
+        Ok(bound) => bound,
+        Err(error) => {
+            replicas.stop().await;
+            return Err(error.to_string());
+        }
+    };
+    let reloader = bound.reloader();
+    warm(&reloader).await;
+    tasks.spawn(follow(reloader, health.ready_when("replicas")));
+    let banner = banner::of(&bound, &replicas, tls, &data);
+    let code = serve(bound, replicas, &banner).await?;
+    drop(tasks);
+    // The last log lines before the prompt.
     drop(log);
+    Ok(code)
+}
+
+/// Serves until a signal; the edge drains first, for its calls need the replicas.
+async fn serve(bound: BoundEdge, replicas: Replicas, banner: &str) -> Result<u8, String> {
+    let drained = edge::serve(bound, banner).await;
+    let killed = replicas.stop().await;
+    let report = drained.map_err(|cause| format!("cannot handle signals: {cause}"))?;
     say(report);
-    Ok(report.exit_code())
+    Ok(if killed > 0 { 1 } else { report.exit_code() })
 }
 
-/// Everything a newcomer wants to know, in the order of the questions.
-fn banner(bound: &Bound, data: &std::path::Path) -> String {
-    let mut text = String::from("\nhighball is up\n\n");
-    let mut line = |name: &str, value: &dyn std::fmt::Display| {
-        // Writing into a String cannot fail.
-        writeln!(text, "  {name:<32} {value}").ok();
-    };
-    for addr in bound.addrs() {
-        let name = if bound.speaks_tls(&addr) { "gRPC (HTTP/2 over TLS)" } else { "gRPC (plaintext HTTP/2)" };
-        line(name, &addr);
+/// Waits until every worker reaches a replica, so that the first call does not wait for a connection.
+async fn warm(reloader: &Reloader) {
+    let until = Instant::now() + WARM_MAX;
+    while Instant::now() < until && !states(reloader).iter().all(|state| *state == State::Ready) {
+        sleep(GLANCE).await;
     }
-    if let Some(probes) = bound.health_only_addr() {
-        line("health checks only", &probes);
-    }
-    if let Some(admin) = bound.admin_addr() {
-        line("admin", &format_args!("http://{admin}/  (/livez /readyz /metrics)"));
-    }
-    line("data", &data.display());
-    line("log", &"standard output, one JSON object per line");
-    text.push_str("\nlimits in force\n");
-    let mut line = |name: &str, value: &dyn std::fmt::Display| {
-        writeln!(text, "  {name:<32} {value}").ok();
-    };
-    for limit in bound.settings().limits() {
-        line(limit.what, &limit.value);
-    }
-    text.push_str("\nopen boxes: fine on this machine, not on the internet\n");
-    let mut line = |name: &str, value: &dyn std::fmt::Display| {
-        writeln!(text, "  [ ] {name:<12} {value}").ok();
-    };
-    for open in bound.open_boxes() {
-        line(open.name, &open);
-    }
-    text.push_str("\ntry\n");
-    text.push_str(&commands(bound));
-    text.push_str("\nCtrl-C drains and stops; a second one stops at once\n");
-    text
 }
 
-/// Three commands that work as they stand: two need curl only.
-fn commands(bound: &Bound) -> String {
-    let mut text = String::new();
-    let grpc = bound.addrs().into_iter().find(|addr| matches!(addr, ListenAddr::Tcp(_)));
-    if let Some(addr) = &grpc {
-        // The CA of a certificate is not known here, so the commands do not check it.
-        let (curl, grpcurl) = match bound.speaks_tls(addr) {
-            true => ("-k --http2 https", "-insecure"),
-            false => ("--http2-prior-knowledge http", "-plaintext"),
-        };
-        let (flags, scheme) = curl.rsplit_once(' ').unwrap_or_default();
-        // The envelope: flag 0, length 6, then field 1 of HelloRequest = "Rail".
-        writeln!(
-            text,
-            "  printf '\\0\\0\\0\\0\\6\\12\\4Rail' | curl -s {flags} -H 'content-type: application/grpc' \\\n\
-             \x20     -H 'te: trailers' --data-binary @- --output - {scheme}://{addr}/greeter.Greeter/SayHello | strings",
-        )
-        .ok();
-        writeln!(
-            text,
-            "  grpcurl {grpcurl} -d '{{\"user_id\":\"u1\",\"items\":[{{\"product_id\":\"tea\",\"quantity\":2,\"price\":3.5}}]}}' \\\n\
-             \x20     {addr} ecommerce.v1.OrderService/CreateOrder",
-        )
-        .ok();
+/// The whole is ready while one replica is.
+async fn follow(reloader: Reloader, replicas: Dependency) {
+    loop {
+        match states(&reloader).contains(&State::Ready) {
+            true => replicas.up(),
+            false => replicas.down("none is ready"),
+        }
+        sleep(GLANCE).await;
     }
-    if let Some(admin) = bound.admin_addr() {
-        writeln!(text, "  curl -s http://{admin}/metrics | grep -E '^(grpc_requests|orders_created)_total'")
-            .ok();
-    }
-    text
+}
+
+/// For each worker.
+fn states(reloader: &Reloader) -> Vec<State> {
+    reloader.clusters().into_iter().flat_map(|(_, workers)| workers).collect()
 }

@@ -71,6 +71,13 @@ impl Connection {
         self.shared().places.in_flight()
     }
 
+    /// Streams that the peer has taken since the connection began: those that were sent, less those that its GOAWAY says it
+    /// did not look at.
+    #[must_use]
+    pub fn streams_taken(&self) -> u32 {
+        self.shared().wire.streams_taken()
+    }
+
     /// How many streams there may be at once, as the peer last said and our own cap allows. It may be below
     /// [`in_flight`](Self::in_flight) for a while after the peer lowered it.
     #[must_use]

@@ -148,22 +148,22 @@ fn picks(screen: &mut String, picks: &[Picked]) {
     }
 }
 
-fn heading(screen: &mut String, text: &str) {
+pub(super) fn heading(screen: &mut String, text: &str) {
     screen.push('\n');
     line(screen, text);
 }
 
-fn field(screen: &mut String, name: &str, value: &str) {
+pub(super) fn field(screen: &mut String, name: &str, value: &str) {
     wrapped(screen, &format!("{name:<INDENT$}"), value);
 }
 
-fn line(screen: &mut String, text: &str) {
+pub(super) fn line(screen: &mut String, text: &str) {
     // Writing into a String cannot fail.
     writeln!(screen, "{}", clean(text).trim_end()).ok();
 }
 
 /// `text` behind `start`, broken between words where the line is full and indented as far as `start` goes.
-fn wrapped(screen: &mut String, start: &str, text: &str) {
+pub(super) fn wrapped(screen: &mut String, start: &str, text: &str) {
     let indent = " ".repeat(start.chars().count());
     let mut row = start.to_owned();
     let mut empty = true;

@@ -61,7 +61,7 @@ async fn where_nobody_listens_a_call_would_fail() {
     let addr = nobody().await.to_string();
     let (code, screen) = explain(&[&addr]).await;
     assert_eq!((code, value(&screen, "state")), (Some(1), "TRANSIENT_FAILURE"), "{screen}");
-    assert_eq!(verdict(&screen), "a call would fail, UNAVAILABLE: 1 of 1 endpoints: no connection");
+    assert_eq!(verdict(&screen), "a call would fail, UNAVAILABLE: 1 of 1 endpoints: connection refused");
 }
 
 #[tokio::test]

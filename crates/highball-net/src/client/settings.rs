@@ -15,6 +15,10 @@ pub struct Settings {
     /// Bytes of all responses of the connection that may wait to be read. Default 16 MiB: so many streams may stand still
     /// at full window before they hold up the others.
     pub connection_window_bytes: u32,
+    /// What unread DATA frames below 256 bytes may cost in bookkeeping, on all streams, as h2 counts it: 256 bytes less the
+    /// payload for each. Beyond, the connection ends, and with it all of its streams. Default 32 MiB: one stream that stands
+    /// still at full window with messages of ten bytes.
+    pub small_frames_bytes_max: usize,
     /// Size of a response head or trailers, as RFC 9113 section 6.5.2 counts it. Default 16 KiB. Longer ones reset the
     /// stream with PROTOCOL_ERROR.
     pub header_list_size_bytes_max: u32,
@@ -40,6 +44,7 @@ impl Default for Settings {
         Self {
             stream_window_bytes: 1 << 20,
             connection_window_bytes: 16 << 20,
+            small_frames_bytes_max: 32 << 20,
             header_list_size_bytes_max: 16 << 10,
             send_buffer_size_bytes_max: 256 << 10,
             concurrent_streams_max: 1000,
@@ -60,10 +65,6 @@ const RESET_STREAM_MEMORY: Duration = Duration::from_secs(5);
 /// does not read makes us store them.
 const LOCAL_RESETS_MAX: usize = 4096;
 
-/// What unread DATA frames below 256 bytes may cost in bookkeeping, as h2 counts it (256 bytes less the payload). Enough
-/// for one stream that stands still at full window with messages of ten bytes; beyond, the connection ends.
-const SMALL_FRAMES_BUDGET_BYTES: usize = 32 << 20;
-
 /// HTTP/2 cannot say more.
 const WINDOW_MAX: u32 = (1 << 31) - 1;
 
@@ -79,7 +80,7 @@ impl Settings {
             .max_concurrent_reset_streams(RESET_STREAMS_MAX)
             .reset_stream_duration(RESET_STREAM_MEMORY)
             .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
-            .data_frame_budget(SMALL_FRAMES_BUDGET_BYTES)
+            .data_frame_budget(self.small_frames_bytes_max)
             .enable_push(false);
         builder
     }

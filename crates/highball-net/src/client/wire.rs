@@ -109,6 +109,13 @@ impl Wire {
         }
     }
 
+    /// Streams whose HEADERS were written, less those that the peer's GOAWAY says it did not look at.
+    pub(super) fn streams_taken(&self) -> u32 {
+        let last = self.sent.load(Ordering::Acquire).min(self.last_stream.load(Ordering::Acquire));
+        // Ours have odd numbers.
+        last.div_ceil(2)
+    }
+
     pub(super) fn was_refused(&self, stream: u32) -> bool {
         stream > self.last_stream.load(Ordering::Acquire)
     }

@@ -60,6 +60,12 @@ impl DialError {
         }
     }
 
+    /// Whether somebody said that nobody listens.
+    #[must_use]
+    pub fn was_refused(&self) -> bool {
+        matches!(&self.source, Source::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
     /// Whether it ran out of time.
     #[must_use]
     pub fn timed_out(&self) -> bool {
