@@ -41,11 +41,16 @@ impl Leg {
 
     /// Ends it, once.
     pub(crate) fn end(&mut self, status: &Status, trailers: Option<&HeaderMap>) {
+        self.end_at(status, trailers, Instant::now());
+    }
+
+    /// The same, for whoever has just looked at the clock.
+    fn end_at(&mut self, status: &Status, trailers: Option<&HeaderMap>, now: Instant) {
         if let Some(active) = self.active.take() {
             let orca = trailers.and_then(OrcaReport::from_trailers);
             let outcome =
                 Outcome { code: status.code(), orca: orca.as_ref(), pushback: status.retry_after() };
-            active.finish(&outcome, Instant::now());
+            active.finish(&outcome, now);
         }
     }
 }
@@ -53,6 +58,9 @@ impl Leg {
 impl Drop for Leg {
     /// Dropped before its end: the time was up, another attempt won, or the application went away.
     fn drop(&mut self) {
+        if self.active.is_none() {
+            return;
+        }
         let late =
             self.deadline.is_some_and(|deadline| deadline.has_passed()) && !self.request.is_unfinished();
         let code = if late { Code::DeadlineExceeded } else { Code::Cancelled };
@@ -93,7 +101,7 @@ pub(crate) fn deliver(
         request,
         _owner: owner,
     };
-    Response::from_parts(head, Body::new(answer))
+    Response::from_parts(head, Body::of(answer))
 }
 
 fn remove_status(headers: &mut HeaderMap) {
@@ -180,8 +188,9 @@ impl Answer {
             return self.cut(&Status::new(Code::Internal, "the response ended inside a message"));
         }
         self.body = None;
-        self.leg.end(&status, Some(&trailers));
-        self.record.end(&status);
+        let now = Instant::now();
+        self.leg.end_at(&status, Some(&trailers), now);
+        self.record.end_at(&status, now);
         Some(Ok(Frame::trailers(trailers)))
     }
 

@@ -102,7 +102,9 @@ pub(crate) async fn run(
         Ok(response) => judge(response, leg),
         Err(error) => {
             let (status, fate) = explain(&error);
-            leg.end(&status, None);
+            // Streams that were on their way when the server said goodbye are nobody's failure: it may be polite and busy.
+            let verdict = if error.is_goodbye() { Status::new(Code::Cancelled, "") } else { status.clone() };
+            leg.end(&verdict, None);
             Err(Failed::new(status, fate))
         }
     }
@@ -195,7 +197,7 @@ fn named(status: &Status, name: &str) -> Status {
 }
 
 fn request(call: &Call, cursor: Cursor, previous: u32, credentials: Given) -> Request<Body> {
-    let mut request = Request::new(Body::new(cursor));
+    let mut request = Request::new(Body::of(cursor));
     *request.method_mut() = http::Method::POST;
     *request.version_mut() = http::Version::HTTP_2;
     *request.uri_mut() = call.uri.clone();

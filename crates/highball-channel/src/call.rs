@@ -1,5 +1,6 @@
 //! Walk c: what happens to a call, in the order in which it happens.
 
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,6 +10,7 @@ use http::{HeaderMap, HeaderName, Request, Response, Uri, header};
 use tokio::time::timeout_at;
 
 use crate::answer;
+use crate::attempt::{Committed, Failed};
 use crate::backend::Backend;
 use crate::channel::{Owner, WaitForReady};
 use crate::options::CallOptions;
@@ -75,8 +77,11 @@ pub(crate) async fn run(
     let stated = options.as_ref().and_then(|options| options.config.clone());
     let exact = stated.is_some();
     let wait = wish.unwrap_or(shared.settings.wait_for_ready);
-    let found = config(shared, &method, &head.headers, stated, wait);
-    let (config, throttle) = match in_time(record.deadline(), found).await {
+    let found = {
+        let found = pin!(config(shared, &method, &head.headers, stated, wait));
+        in_time(record.deadline(), found).await
+    };
+    let (config, throttle) = match found {
         Some(Ok(found)) => found,
         Some(Err(status)) => return record.refuse(status),
         None => return record.expire("the target was not resolved"),
@@ -105,17 +110,10 @@ pub(crate) async fn run(
         picked: AtomicBool::new(false),
         tried: Mutex::default(),
     };
-    let attempts = async {
-        match &call.config.repeat {
-            Repeat::Hedge(policy) => hedge::run(&call, policy, &replay, &mut record).await,
-            Repeat::Retry(policy) => retry::run(&call, Some(policy), &replay, &mut record).await,
-            Repeat::Never => {
-                let policy = shared.idempotent.policy(&call.method).filter(|_| !exact);
-                retry::run(&call, policy, &replay, &mut record).await
-            }
-        }
+    let outcome = {
+        let attempts = pin!(attempts(&call, exact, &replay, &mut record));
+        in_time(call.deadline, attempts).await
     };
-    let outcome = in_time(call.deadline, attempts).await;
 
     // The record travels in the body and ends with it.
     match (outcome, replay.fault()) {
@@ -128,6 +126,24 @@ pub(crate) async fn run(
             failed.into_response()
         }
         (None, None) => record.expire(&call.waited_for()),
+    }
+}
+
+/// As the method's config says; `exact` when nothing is to be added to that.
+async fn attempts(
+    call: &Call,
+    exact: bool,
+    replay: &Replay,
+    record: &mut Record,
+) -> Result<Committed, Failed> {
+    match &call.config.repeat {
+        // Boxed, because every other call would carry it.
+        Repeat::Hedge(policy) => Box::pin(hedge::run(call, policy, replay, record)).await,
+        Repeat::Retry(policy) => retry::run(call, Some(policy), replay, record).await,
+        Repeat::Never => {
+            let policy = call.shared.idempotent.policy(&call.method).filter(|_| !exact);
+            retry::run(call, policy, replay, record).await
+        }
     }
 }
 
@@ -204,6 +220,10 @@ async fn config(
 /// Removes what is between the application and its own peer, when it passes a request on: HTTP/2 forbids these (RFC 9113
 /// section 8.2.2), and `host` may say something else than `:authority`.
 fn remove_hops(headers: &mut HeaderMap) {
+    // One pass over the names: hardly any request has one of these.
+    if !headers.keys().any(is_hop) {
+        return;
+    }
     if headers.contains_key(header::CONNECTION) {
         let named = headers.get_all(header::CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
         let named = named.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok());
@@ -211,13 +231,21 @@ fn remove_hops(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "host"] {
+    let hops: Vec<HeaderName> = headers.keys().filter(|name| is_hop(name)).cloned().collect();
+    for name in hops {
         headers.remove(name);
     }
 }
 
-/// `None` when the time is up. What is late already is not begun.
-async fn in_time<T>(deadline: Option<Deadline>, work: impl Future<Output = T>) -> Option<T> {
+fn is_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade" | "host"
+    )
+}
+
+/// `None` when the time is up. What is late already is not begun. The caller pins it, so that its future holds it once.
+async fn in_time<T>(deadline: Option<Deadline>, work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     match deadline {
         Some(deadline) if deadline.has_passed() => None,
         Some(deadline) => timeout_at(deadline.at(), work).await.ok(),

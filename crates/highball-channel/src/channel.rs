@@ -69,7 +69,7 @@ impl Channel {
         // Like a call that is over at once, it starts the idle time anew.
         let shared = &self.0.shared;
         shared.enter();
-        shared.leave();
+        shared.leave(tokio::time::Instant::now());
         shared.ask();
     }
 

@@ -161,6 +161,7 @@ impl Trouble {
     fn dial(error: &DialError) -> Self {
         let brief = match error.stage() {
             _ if error.timed_out() => "connect timeout",
+            Stage::Connect if error.was_refused() => "connection refused",
             Stage::Connect => "no connection",
             Stage::Tls => "TLS handshake failed",
             Stage::Alpn => "the server does not offer HTTP/2",

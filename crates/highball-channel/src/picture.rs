@@ -285,9 +285,10 @@ impl Shared {
         self.roused.swap(false, Ordering::AcqRel) || self.calls() > 0
     }
 
-    /// A call is over, its response body included.
-    pub(crate) fn leave(&self) {
-        let millis = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+    /// A call is over `now`, its response body included.
+    pub(crate) fn leave(&self, now: Instant) {
+        let since_born = now.saturating_duration_since(self.born);
+        let millis = u64::try_from(since_born.as_millis()).unwrap_or(u64::MAX);
         self.last_call.store(millis, Ordering::Relaxed);
         self.calls.fetch_sub(1, Ordering::Release);
     }

@@ -96,22 +96,29 @@ impl Record {
 
     /// Ends it; later ends are ignored.
     pub(crate) fn end(&mut self, status: &Status) {
+        self.end_at(status, Instant::now());
+    }
+
+    /// The same, for whoever has just looked at the clock.
+    pub(crate) fn end_at(&mut self, status: &Status, now: Instant) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         if let Some(throttle) = self.throttle.as_ref().filter(|_| status.code() == Code::Ok) {
             throttle.succeeded();
         }
-        let duration = self.started.elapsed();
+        let duration = now.saturating_duration_since(self.started);
         let (meter, attempts) = (&*self.meter, self.attempts);
         self.shared.telemetry.report_channel(&ChannelEvent::CallEnded { meter, status, duration, attempts });
-        self.shared.leave();
+        self.shared.leave(now);
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.end(&Status::new(Code::Cancelled, "the application gave up"));
+        if !self.ended {
+            self.end(&Status::new(Code::Cancelled, "the application gave up"));
+        }
     }
 }
 

@@ -172,7 +172,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let bytes = self.lock().bytes;
+        let bytes = self.state.get_mut().unwrap_or_else(PoisonError::into_inner).bytes;
         self.budget.give_back(bytes);
     }
 }

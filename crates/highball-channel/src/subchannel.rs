@@ -27,6 +27,10 @@ const GOOD_LIFE: Duration = Duration::from_secs(10);
 /// says so at once is not hammered either.
 const POLITE_LIFE: Duration = Duration::from_secs(1);
 
+/// Streams after which such a goodbye is never too early, however short the time: many servers and proxies count streams, not
+/// seconds, and a thousand are soon through. Above those of our own, for health and load reports.
+const POLITE_STREAMS: u32 = 4;
+
 /// How long a connection waits for what the server says of its health, when nobody asked for that.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -40,8 +44,8 @@ pub(crate) struct Subchannel {
     pub(crate) connections_max: usize,
 }
 
-/// A number for each connection, by which it is found when it leaves.
-type Departures = FuturesUnordered<BoxFuture<'static, (u64, Leaving)>>;
+/// A number for each connection, by which it is found when it leaves; why it does, and the streams it took.
+type Departures = FuturesUnordered<BoxFuture<'static, (u64, Leaving, u32)>>;
 
 impl Subchannel {
     /// Runs until it is dropped. Connections are then left to [`Backend::retire`].
@@ -53,10 +57,12 @@ impl Subchannel {
         loop {
             let connection = self.connect(&mut backoff).await;
             let born = Instant::now();
-            let polite = matches!(self.live(connection).await, Leaving::GoAway { code: 0, .. });
+            let (why, streams) = self.live(connection).await;
+            let polite = matches!(why, Leaving::GoAway { code: 0, .. });
+            let useful = polite && streams >= POLITE_STREAMS;
             // Where it was, another may be now.
             self.shared.refresh.notify_one();
-            if born.elapsed() < if polite { POLITE_LIFE } else { GOOD_LIFE } {
+            if !useful && born.elapsed() < if polite { POLITE_LIFE } else { GOOD_LIFE } {
                 short = short.saturating_add(1);
             } else {
                 short = 0;
@@ -107,8 +113,9 @@ impl Subchannel {
         made
     }
 
-    /// From the first connection to the moment when none is left that takes new streams; why the last one does not.
-    async fn live(&self, first: Made) -> Leaving {
+    /// From the first connection to the moment when none is left that takes new streams; why the last one does not, and how
+    /// many it took.
+    async fn live(&self, first: Made) -> (Leaving, u32) {
         let mut connections = Connections::default();
         connections.add(first);
         self.publish(&connections);
@@ -128,12 +135,12 @@ impl Subchannel {
             tokio::select! {
                 // Whoever leaves is gone before anything else is decided.
                 biased;
-                Some((id, why)) = connections.departures.next() => {
+                Some((id, why, streams)) = connections.departures.next() => {
                     let watched = connections.remove(id);
                     self.publish(&connections);
                     self.left(&why);
                     if connections.list.is_empty() {
-                        return why;
+                        return (why, streams);
                     }
                     if watched {
                         health = self.watch(&connections);
@@ -261,7 +268,8 @@ impl Connections {
     fn add(&mut self, made: Made) {
         self.made += 1;
         let (id, connection) = (self.made, made.0.clone());
-        self.departures.push(Box::pin(async move { (id, connection.leaving().await) }));
+        self.departures
+            .push(Box::pin(async move { (id, connection.leaving().await, connection.streams_taken()) }));
         self.list.push((id, made));
     }
 

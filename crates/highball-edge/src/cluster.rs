@@ -123,6 +123,10 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// an edge and its backends. What one caller that reads nothing can have us hold is this for each of its streams.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 
+/// Bookkeeping of one stream that stands still at full window, while its messages have 50 bytes or more. The bound is that of
+/// the connection, and beyond it all of its streams end: 1,000 streams of such messages stay below, or 240 of ten bytes.
+const STREAM_SMALL_FRAMES_BYTES: usize = 1 << 20;
+
 fn channel_settings(cluster: &settings::Cluster) -> highball_channel::Settings {
     let mut settings = highball_channel::Settings::default();
     settings.response_size_bytes_max = cluster.response_size_bytes_max;
@@ -143,6 +147,8 @@ fn channel_settings(cluster: &settings::Cluster) -> highball_channel::Settings {
     let streams = u32::try_from(settings.connection.concurrent_streams_max).unwrap_or(u32::MAX);
     settings.connection.connection_window_bytes =
         streams.saturating_add(1).saturating_mul(STREAM_WINDOW_BYTES);
+    settings.connection.small_frames_bytes_max =
+        settings.connection.concurrent_streams_max.saturating_mul(STREAM_SMALL_FRAMES_BYTES);
     settings
 }
 

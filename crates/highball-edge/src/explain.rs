@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use highball_channel::explain::Snapshot;
 use highball_channel::service_config::Repeat;
-use highball_core::{Body, Method};
+use highball_core::{Body, Code, Method};
 use highball_server::AdminPages;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
@@ -220,10 +220,10 @@ fn way(leg: &Leg, total: u64, question: &Question) -> Way {
         deadline: leg.unary.deadline.map(|(allowed, _)| format!("{allowed:?}")),
         repeat: match config.map(|config| config.repeat) {
             None | Some(Repeat::Never) => "once, and again what never reached a backend".to_owned(),
-            Some(Repeat::Retry(policy)) => format!(
-                "up to {} attempts while the answer is one of {:?}",
-                policy.max_attempts, policy.retryable_codes
-            ),
+            Some(Repeat::Retry(policy)) => {
+                let codes: Vec<&str> = policy.retryable_codes.iter().map(Code::name).collect();
+                format!("up to {} attempts while the answer is {}", policy.max_attempts, codes.join(" or "))
+            }
             Some(Repeat::Hedge(policy)) => {
                 format!("up to {} attempts, one every {:?}", policy.max_attempts, policy.delay)
             }

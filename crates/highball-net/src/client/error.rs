@@ -47,6 +47,13 @@ impl StreamError {
         Self { kind, source: Some(source.into()) }
     }
 
+    /// Whether a GOAWAY overtook the stream: that tells of the connection's end, and nothing of the stream.
+    #[must_use]
+    pub fn is_goodbye(&self) -> bool {
+        let cause = self.source.as_deref().and_then(|source| source.downcast_ref::<h2::Error>());
+        self.kind == SendErrorKind::Refused && cause.is_some_and(|cause| !cause.is_reset())
+    }
+
     pub(super) fn bare(kind: SendErrorKind) -> Self {
         Self { kind, source: None }
     }
