@@ -24,6 +24,7 @@ mod mirroring;
 mod pages;
 mod quotas;
 mod reload;
+mod review;
 mod routing;
 mod secure;
 mod simulated;

@@ -93,3 +93,23 @@ async fn a_successor_that_is_never_ready_is_killed_and_serves_nobody() {
     assert_eq!((seen.failures, seen.refused), (Vec::new(), Vec::new()));
     assert_eq!(seen.pids, BTreeSet::from([pid]), "it accepted nothing");
 }
+
+#[tokio::test]
+async fn a_successor_that_is_told_to_stop_before_its_turn_takes_nothing_along() {
+    let service = Service::start().await;
+    let (pid, load) = (service.pid(), Load::start(&service));
+    load.answered_by(pid).await;
+    service.be(Mode::NeverReady);
+    service.upgrade();
+    let told = service.successor_of(pid).await;
+    // Until it hears signals.
+    tokio::time::sleep(PAUSE).await;
+    service.terminate();
+    assert_eq!(service.ended(told).await, "cut 0, exit code 0");
+    load.answered_again(pid).await;
+    assert!(service.unix().exists(), "clients find the predecessor by it");
+    until("the failure is counted", || service.metric("handovers_total{result=\"exited\"} 1")).await;
+    let seen = load.stop().await;
+    assert_eq!((seen.failures, seen.refused), (Vec::new(), Vec::new()));
+    assert_eq!(seen.pids, BTreeSet::from([pid]), "it accepted nothing");
+}

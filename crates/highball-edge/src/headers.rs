@@ -1,6 +1,7 @@
 //! What backends see of a request's headers, and callers of a response's.
 
-use std::net::IpAddr;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use highball_core::{Connection, Peer};
@@ -36,13 +37,22 @@ impl Origin {
             _ => None,
         };
         let told = trusted_hops.checked_sub(1).and_then(|hop| {
-            let lists = headers.get_all(FORWARDED_FOR).iter().rev().filter_map(|value| value.to_str().ok());
-            let mut entries = lists.flat_map(|list| list.rsplit(',')).map(str::trim).take(hop + 1);
+            let lists = headers.get_all(FORWARDED_FOR).iter().rev().map(HeaderValue::as_bytes);
+            // As bytes: what a client put into its own entry must not hide what a proxy wrote behind it.
+            let entries = lists.flat_map(|list| list.rsplit(|byte| *byte == b',')).take(hop + 1);
             // Fewer entries than hops: somebody came in by a shorter way, and the first entry is the furthest we are told.
-            entries.by_ref().last().and_then(|entry| entry.parse().ok())
+            entries.last().and_then(entry)
         });
         Self { peer, client: told.or(peer) }
     }
+}
+
+/// An address as proxies write it, some with the port.
+fn entry(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(text).ok()?.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()));
+    address.map(|address| address.to_canonical())
 }
 
 /// Makes the request's headers those of a proxy: says where it came from, and removes what its caller must not say.
@@ -71,7 +81,11 @@ fn is_identity(name: &HeaderName) -> bool {
 }
 
 fn value(ip: IpAddr) -> Option<HeaderValue> {
-    HeaderValue::from_maybe_shared(Bytes::from(ip.to_string())).ok()
+    /// The longest, of IPv6.
+    const SIZE_MAX: usize = 45;
+    let mut text = String::with_capacity(SIZE_MAX);
+    write!(text, "{ip}").ok()?;
+    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
 }
 
 /// What a route changes.
@@ -135,6 +149,22 @@ mod tests {
         assert_eq!(list(&sent(chain(), &from("10.0.0.9:1"), 9), "x-real-ip"), ["6.6.6.6"]);
         let nonsense = headers(&[("x-forwarded-for", "unknown")]);
         assert_eq!(list(&sent(nonsense, &from("10.0.0.9:1"), 1), "x-real-ip"), ["10.0.0.9"]);
+    }
+
+    #[test]
+    fn a_client_cannot_hide_what_the_proxy_in_front_wrote() {
+        let told = |lines: &[&[u8]]| {
+            let values = lines.iter().map(|line| HeaderValue::from_bytes(line).unwrap());
+            let chain = values.map(|value| (FORWARDED_FOR, value)).collect();
+            Origin::of(&from("10.0.0.9:1"), &chain, 1).client.unwrap().to_string()
+        };
+        assert_eq!(told(&[b"6.6.6.6", b"\xff, 203.0.113.7"]), "203.0.113.7");
+        assert_eq!(told(&[b"6.6.6.6", b"203.0.113.7:4242"]), "203.0.113.7");
+        assert_eq!(told(&[b"[2001:db8::7]:4242"]), "2001:db8::7");
+        assert_eq!(told(&[b"[2001:db8::7]"]), "2001:db8::7");
+        assert_eq!(told(&[b"::ffff:203.0.113.7"]), "203.0.113.7");
+        // What it wrote itself is nothing: then it is the proxy that calls.
+        assert_eq!(told(&[b"6.6.6.6, \xff"]), "10.0.0.9");
     }
 
     #[test]

@@ -31,15 +31,19 @@ pub(crate) async fn forward(worker: Arc<Worker>, mut request: Request<Body>) -> 
     };
     let rpc = current.rpc();
 
-    // The table of this moment: the RPC keeps it, whatever a reload brings.
-    let table = worker.table.load_full();
+    let (origin, route) = {
+        // The table of this moment. Let go at once: it holds the connections of clusters that a reload may remove, and a call
+        // may wait for its answer for days.
+        let table = worker.table.load();
 
-    // Where it came from. Neither a route nor a budget may believe what a caller says of itself.
-    let origin = Origin::of(&rpc.connection, request.headers(), table.trusted_hops);
-    headers::forward(request.headers_mut(), origin, table.trusted_hops);
+        // Where it came from. Neither a route nor a budget may believe what a caller says of itself.
+        let origin = Origin::of(&rpc.connection, request.headers(), table.trusted_hops);
+        headers::forward(request.headers_mut(), origin, table.trusted_hops);
 
-    // Route.
-    let Some(route) = table.find(&rpc.method, request.uri(), request.headers()) else {
+        // Route. The RPC keeps it, whatever a reload brings.
+        (origin, table.find(&rpc.method, request.uri(), request.headers()).cloned())
+    };
+    let Some(route) = route else {
         worker.telemetry.report_edge(&EdgeEvent::Unrouted);
         return Status::new(Code::Unimplemented, "no route leads to this method on this host")
             .into_response();

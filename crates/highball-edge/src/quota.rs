@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use highball_core::{Rpc, Status};
 use highball_server::Budgets;
 use highball_telemetry::Telemetry;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::settings::{Per, Rate};
 
@@ -35,7 +35,14 @@ impl Quota {
         match &self.settings.per {
             Per::Caller => self.budgets.take(rpc),
             Per::Address => self.budgets.take_from(address, rpc),
-            Per::Header(name) => self.budgets.take_from(headers.get(name), rpc),
+            Per::Header(name) => self.budgets.take_from(only(headers, name), rpc),
         }
     }
+}
+
+/// The value of a header that is there once. Of several, who reads it behind us may take another than we do: with a new one
+/// each time in front of its own, a caller would always find a full budget.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }

@@ -253,7 +253,7 @@ pub enum Per {
     Caller,
     /// The address, also of a caller with a certificate: the one that `x-forwarded-for` names behind `trusted_hops`.
     Address,
-    /// The value of a header; RPCs without it share a budget.
+    /// The value of a header; RPCs without it, or with several, share a budget.
     Header(HeaderName),
 }
 

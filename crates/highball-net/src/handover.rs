@@ -27,7 +27,6 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -77,8 +76,6 @@ pub struct Handover {
     ready_max: Duration,
     notifier: Notifier,
     predecessor: Mutex<Option<Predecessor>>,
-    /// There is no predecessor, or not any more.
-    serving: AtomicBool,
     held: Arc<Held>,
     /// One successor at a time.
     turn: tokio::sync::Mutex<()>,
@@ -94,7 +91,6 @@ impl Handover {
             ready_max: READY_MAX,
             notifier: Notifier::default(),
             predecessor: Mutex::default(),
-            serving: AtomicBool::new(true),
             held: Arc::default(),
             turn: tokio::sync::Mutex::default(),
         }
@@ -103,8 +99,8 @@ impl Handover {
     /// This process is itself a successor, as [`inherited`] found out.
     #[must_use]
     pub fn with_predecessor(self, predecessor: Option<Predecessor>) -> Self {
-        let serving = AtomicBool::new(predecessor.is_none());
-        Self { predecessor: Mutex::new(predecessor), serving, ..self }
+        self.held.wait_for_turn(predecessor.is_some());
+        Self { predecessor: Mutex::new(predecessor), ..self }
     }
 
     /// Tells the service manager which process is the service from now on. Otherwise systemd takes the end of this one for
@@ -135,7 +131,7 @@ impl Handover {
             return Err(HandoverError::Done);
         }
         // The predecessor would take this one's end for a failure, and go on beside the successor.
-        if !self.serving.load(Ordering::Acquire) {
+        if !self.is_serving() {
             return Err(HandoverError::NotServing);
         }
         if process::id() == 1 {
@@ -176,8 +172,15 @@ impl Handover {
         let predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(predecessor) = predecessor else { return TakeOver::Nobody };
         let how = predecessor.replace(ready).await;
-        self.serving.store(true, Ordering::Release);
+        self.held.wait_for_turn(false);
         how
+    }
+
+    /// Whether the sockets are this process's: there is no predecessor, or not any more. Who ends before that leaves the
+    /// sockets, and the files of Unix sockets, as they were, and accepts nothing.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        !self.held.waits_for_turn()
     }
 }
 

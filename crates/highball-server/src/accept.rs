@@ -16,6 +16,7 @@ use highball_net::workers::WorkerSeat;
 use highball_net::{Draining, Incoming, Io, Listener, Platform, Spawner, Workers};
 use highball_telemetry::{Event, Limit, Telemetry};
 use http::{Request, Response};
+use tokio::time::{Instant, timeout_at};
 
 use crate::entrance::{Entrance, Passed};
 
@@ -25,6 +26,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Once the drain has begun, the accept loop takes in what the kernel had accepted before, until nothing has come for this
 /// long: the reactor needs a moment to deliver what is ready. It takes no more than a backlog holds.
 const SWEEP_PAUSE: Duration = Duration::from_millis(10);
+
+/// And for no longer than this: who is sent away may come back here at once, and the drain would wait for the last of them.
+const SWEEP_MAX: Duration = Duration::from_millis(500);
 
 /// What an accept loop does with connections, shared by all listeners of a role.
 pub(crate) struct Acceptor<S> {
@@ -97,9 +101,10 @@ where
             }
         }
         // These clients believe they are connected; closing on them would be an error they cannot explain.
+        let until = Instant::now() + SWEEP_MAX;
         for _ in 0..BACKLOG {
             let accept = std::future::poll_fn(|cx| self.poll_accept(&mut *listener, cx));
-            match tokio::time::timeout(SWEEP_PAUSE, accept).await {
+            match timeout_at(until.min(Instant::now() + SWEEP_PAUSE), accept).await {
                 Ok(Ok(accepted)) => self.clone().spawn(accepted, entrance.clone()),
                 Ok(Err(_)) => {}
                 Err(_) => return,
@@ -215,5 +220,51 @@ impl Drop for Open<'_> {
         self.ends.cut.fetch_add(u64::from(self.cut), Ordering::Relaxed);
         let (id, worker, error) = (self.connection.id, self.worker, self.error.as_deref());
         self.telemetry.report(&Event::ConnectionClosed { id, worker, error });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use highball_core::{Code, Status};
+    use highball_net::{Drain, ListenAddr, Os, Phase, Tasks};
+    use tokio::time::{Sleep, sleep};
+
+    /// Every few milliseconds somebody connects, and goes away.
+    struct Crowd(std::pin::Pin<Box<Sleep>>);
+
+    impl Listener for Crowd {
+        fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Box<dyn Io>, Peer)>> {
+            ready!(self.0.as_mut().poll(cx));
+            self.0.set(sleep(SWEEP_PAUSE / 2));
+            let (ours, _) = tokio::io::duplex(64);
+            Poll::Ready(Ok((Box::new(ours), Peer::Tcp("127.0.0.1:1".parse().unwrap()))))
+        }
+
+        fn local_addr(&self) -> ListenAddr {
+            "127.0.0.1:1".parse().unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_does_not_wait_for_those_who_keep_coming() {
+        let (drain, connections) = (Drain::new(), Tasks::new());
+        let acceptor = Acceptor {
+            settings: connection::Settings::default(),
+            platform: Os::shared(),
+            caps: Caps::new(100_000, 100_000),
+            telemetry: Telemetry::new(),
+            draining: drain.listen(),
+            server: drain.listen(),
+            connections: connections.spawner(),
+            workers: None,
+            ends: Arc::default(),
+            service: |_, _, _| std::future::ready(Status::new(Code::Ok, "").into_response()),
+        };
+        drain.advance(Phase::Draining);
+        let began = Instant::now();
+        Arc::new(acceptor).run(Box::new(Crowd(Box::pin(sleep(SWEEP_PAUSE)))), Entrance::default()).await;
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        assert!(began.elapsed() > SWEEP_PAUSE * 4, "{:?}", began.elapsed());
     }
 }

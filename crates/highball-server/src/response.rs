@@ -40,6 +40,7 @@ pub(crate) fn normalise(response: Response<Body>, record: Box<Record>, stop: Sto
 }
 
 /// A response whose first frame is looked for. Written by hand, because the future of the walk holds it.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub(crate) enum Normalised {
     Refused(Option<Response<Body>>),
     Begun(Option<(Parts, Outbound)>),

@@ -128,7 +128,8 @@ impl BoundServer {
     /// Runs until `stop` resolves, then drains: readiness says no for [`Settings::lame_duck`] while everything is still
     /// accepted; then no new connections, GOAWAY on the open ones, and up to [`Settings::drain_timeout`] for what is in
     /// flight; then the rest is answered UNAVAILABLE and closed. When a successor accepts from the same sockets, the drain
-    /// proper begins at once, and nobody is told that this server is not ready: another is, at the same address.
+    /// proper begins at once, and nobody is told that this server is not ready: another is, at the same address. A successor
+    /// that is told to stop before it took over accepts nothing, and ends.
     ///
     /// # Cancel safety
     /// Dropping the future closes every connection at once.
@@ -147,6 +148,12 @@ impl BoundServer {
             () = &mut stop => true,
             () = upgrade::take_over(handover.as_deref(), &host.health, &host.telemetry) => false,
         };
+        if stopped && handover.is_some_and(|handover| !handover.is_serving()) {
+            // The predecessor goes on, and kills this process: what it accepted would be lost.
+            drop((listeners, probes, admin));
+            drain.advance(Phase::Draining);
+            return Leaving { host, drain, ends, loops, connections, side_tasks }.run().await;
+        }
         for (listener, entrance) in listeners {
             if let Some(tls) = entrance.tls.clone() {
                 let addr = listener.local_addr().to_string();

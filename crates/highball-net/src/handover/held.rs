@@ -18,6 +18,8 @@ use crate::{Io, ListenAddr, Listener};
 pub(super) struct Held {
     sockets: Mutex<Sockets>,
     handed_over: AtomicBool,
+    /// A predecessor still serves.
+    waits_for_turn: AtomicBool,
 }
 
 #[derive(Default)]
@@ -49,6 +51,14 @@ impl Held {
 
     pub(super) fn is_handed_over(&self) -> bool {
         self.handed_over.load(Ordering::Acquire)
+    }
+
+    pub(super) fn wait_for_turn(&self, waits: bool) {
+        self.waits_for_turn.store(waits, Ordering::Release);
+    }
+
+    pub(super) fn waits_for_turn(&self) -> bool {
+        self.waits_for_turn.load(Ordering::Acquire)
     }
 
     fn remember(&self, socket: ListeningSocket<'_>) -> io::Result<u64> {
@@ -105,7 +115,8 @@ impl Listener for Passable {
 
 impl Drop for Passable {
     fn drop(&mut self) {
-        if self.held.is_handed_over() {
+        // Clients find the process that serves by this file.
+        if self.held.is_handed_over() || self.held.waits_for_turn() {
             self.listener.keep_file();
         }
         // The second descriptor would keep the kernel taking connections.
@@ -152,5 +163,18 @@ mod tests {
         held.hand_over(true);
         drop(listener);
         assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_successor_in_vain_leaves_the_file_of_a_unix_socket_to_its_predecessor() {
+        let (dir, held) = (tempfile::tempdir().unwrap(), Arc::new(Held::default()));
+        held.wait_for_turn(true);
+        let (listener, path) = unix(&dir, &held).await;
+        drop(listener);
+        assert!(path.exists());
+        held.wait_for_turn(false);
+        let (listener, path) = unix(&dir, &held).await;
+        drop(listener);
+        assert!(!path.exists(), "once it serves, it is its own");
     }
 }

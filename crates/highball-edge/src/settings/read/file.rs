@@ -33,7 +33,7 @@ pub(super) fn file(table: &Table<'_>) -> Option<Settings> {
     let clusters = clusters(table, &mut known);
     let routes = routes(table, &known);
     let descriptors = table.get("descriptors").and_then(|item| item.each(LIST_MAX, Item::path));
-    let trusted_hops = trusted_hops(table, listeners.as_deref().unwrap_or_default());
+    let trusted_hops = trusted_hops(table);
     let limits = limits(table);
     warn_of_unused(table, &known);
     Some(Settings {
@@ -79,16 +79,8 @@ fn take<'a>(item: Item<'a>, address: &ListenAddr, taken: &mut Taken<'a>) {
     }
 }
 
-fn trusted_hops(table: &Table<'_>, listeners: &[Listener]) -> usize {
-    let Some(item) = table.get("trusted_hops") else { return 0 };
-    let hops = item.whole(0..=TRUSTED_HOPS_MAX).unwrap_or_default();
-    let is_unix = |listener: &Listener| matches!(listener.address, ListenAddr::Unix(_));
-    if hops > 0 && !listeners.is_empty() && listeners.iter().all(is_unix) {
-        item.notes.warn(item.at, || {
-            "trusted_hops has no effect, because no listener is TCP; leave it out".to_owned()
-        });
-    }
-    hops
+fn trusted_hops(table: &Table<'_>) -> usize {
+    table.get("trusted_hops").and_then(|item| item.whole(0..=TRUSTED_HOPS_MAX)).unwrap_or_default()
 }
 
 fn clusters<'a>(table: &Table<'a>, known: &mut Clusters<'a>) -> Option<BTreeMap<String, Cluster>> {
