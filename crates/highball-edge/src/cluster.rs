@@ -25,8 +25,7 @@ pub(crate) struct Cluster {
 /// What clusters are made of, beside their settings. Loaded once for all workers.
 #[derive(Debug)]
 pub(crate) struct Materials {
-    /// TLS to the backends, by cluster. Cells, because a reload takes over those whose settings are the same: their files are
-    /// followed as they change.
+    /// TLS to the backends, by cluster. A reload takes over those whose settings are the same.
     tls: BTreeMap<String, Arc<ClientTls>>,
     descriptors: Vec<Vec<u8>>,
 }
@@ -39,11 +38,22 @@ impl Materials {
     pub(crate) fn load(
         settings: &Settings,
         descriptors: Vec<Vec<u8>>,
+        previous: Option<(&Settings, &Self)>,
         platform: &Arc<dyn Platform>,
     ) -> Result<Self, Vec<String>> {
         let (mut tls, mut problems) = (BTreeMap::new(), Vec::new());
         for (name, cluster) in &settings.clusters {
             let Some(wanted) = &cluster.tls else { continue };
+            let same = |(settings, known): (&Settings, &Self)| {
+                let same = settings.clusters.get(name)?.tls.as_ref() == Some(wanted);
+                known.tls.get(name).filter(|_| same).cloned()
+            };
+            if let Some(known) = previous.and_then(same) {
+                // Its files are followed as they change; somebody asks for it now. What is wrong with them the follower reports.
+                known.reload().ok();
+                tls.insert(name.clone(), known);
+                continue;
+            }
             match ClientTls::load(client_tls(wanted), platform.clone()) {
                 Ok(loaded) => drop(tls.insert(name.clone(), Arc::new(loaded))),
                 Err(error) => problems.push(format!("cluster {name}: {error}")),

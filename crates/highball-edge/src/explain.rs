@@ -13,7 +13,11 @@ use serde::Serialize;
 use crate::edge::Control;
 use crate::route::{self, Leg, Route};
 
-/// `/edge`: everything.
+/// Channels that one page tells of.
+const CHANNELS_MAX: usize = 256;
+
+/// `/edge`: everything, or `/edge?cluster=NAME`: one cluster. With more than 256 channels, those of one worker and 256 at most,
+/// unless one cluster is asked for.
 #[derive(Debug, Serialize)]
 pub struct State {
     /// Threads that carry connections, each with its own connections to the backends.
@@ -101,7 +105,7 @@ pub struct Way {
 /// The pages of an edge.
 pub(crate) fn pages(control: Arc<Control>) -> AdminPages {
     Arc::new(move |request: &Request<Body>| match request.uri().path() {
-        "/edge" => Some(json(StatusCode::OK, &state(&control))),
+        "/edge" => Some(json(StatusCode::OK, &state(&control, request.uri().query()))),
         "/edge/explain" => Some(match Question::read(request.uri()) {
             Ok(question) => json(StatusCode::OK, &explain(&control, &question)),
             Err(problem) => json(StatusCode::BAD_REQUEST, &problem),
@@ -119,7 +123,8 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     response
 }
 
-fn state(control: &Control) -> State {
+fn state(control: &Control, query: Option<&str>) -> State {
+    let only = query.and_then(|query| query.strip_prefix("cluster="));
     let tables: Vec<_> = control.workers.iter().map(|worker| worker.table.load_full()).collect();
     let Some(first) = tables.first() else {
         return State { workers: 0, routes: Vec::new(), clusters: Vec::new() };
@@ -128,10 +133,15 @@ fn state(control: &Control) -> State {
         name: route.name.clone(),
         to: route.split.legs().iter().map(|leg| (leg.cluster.name.clone(), leg.weight)).collect(),
     });
-    let clusters = first.clusters.keys().map(|name| ClusterState {
+    // A large edge tells of one worker, unless it is asked for one cluster: the page is made in one go.
+    let told =
+        if first.clusters.len() * tables.len() > CHANNELS_MAX && only.is_none() { 1 } else { tables.len() };
+    let names = first.clusters.keys().filter(|name| only.is_none_or(|only| only == *name));
+    let clusters = names.take(CHANNELS_MAX).map(|name| ClusterState {
         name: name.clone(),
         workers: tables
             .iter()
+            .take(told)
             .filter_map(|table| table.clusters.get(name))
             .map(|cluster| cluster.channel.snapshot())
             .collect(),

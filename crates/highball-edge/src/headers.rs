@@ -16,8 +16,15 @@ const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const IDENTITY: [HeaderName; 2] =
     [HeaderName::from_static("x-forwarded-client-cert"), HeaderName::from_static("forwarded")];
 
-/// And all that begin like this.
-const IDENTITY_PREFIXES: [&str; 2] = ["x-peer-", "l5d-"];
+/// What only a proxy in front may say of the request that it got.
+const OF_PROXIES: [HeaderName; 3] = [
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-proto"),
+];
+
+/// And all that begin like this. Those of Envoy are orders to the next proxy: to retry, or to take its time.
+const IDENTITY_PREFIXES: [&str; 3] = ["x-peer-", "l5d-", "x-envoy-"];
 
 /// What is known of where a request came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +71,7 @@ pub(crate) fn forward(headers: &mut HeaderMap, origin: Origin, trusted_hops: usi
     let peer = origin.peer.and_then(value);
     if trusted_hops == 0 {
         headers.remove(FORWARDED_FOR);
+        OF_PROXIES.iter().for_each(|name| drop(headers.remove(name)));
     }
     if let Some(peer) = &peer {
         // After what is there: their order counts.
@@ -174,6 +182,8 @@ mod tests {
             ("x-peer-id", "root"),
             ("l5d-client-id", "root"),
             ("forwarded", "for=1.1.1.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-envoy-retry-on", "5xx"),
             ("x-request-id", "7"),
         ]);
         let seen = sent(forged, &from("[::ffff:10.0.0.9]:1"), 0);

@@ -51,7 +51,8 @@ impl Plan {
         platform: &Arc<dyn Platform>,
         telemetry: &Telemetry,
     ) -> Result<Self, Vec<String>> {
-        let materials = Materials::load(&settings, descriptors, platform)?;
+        let known = previous.map(|previous| (&previous.settings, &previous.materials));
+        let materials = Materials::load(&settings, descriptors, known, platform)?;
         let quota = |route: &settings::Route| {
             let rate = route.rate.as_ref()?;
             let known = previous.and_then(|previous| previous.quotas.get(&route.name));

@@ -13,7 +13,7 @@ use super::route::{Clusters, route};
 use super::shadow::covers;
 use super::table::{Item, Table};
 use super::{CLUSTERS_MAX, LIST_MAX, LISTENERS_MAX, ROUTES_MAX};
-use crate::settings::{Cluster, Listener, Route, Settings};
+use crate::settings::{Cluster, Listener, PathMatch, Route, Settings};
 
 /// Threads.
 const WORKERS_MAX: u64 = 1024;
@@ -122,9 +122,37 @@ fn routes(table: &Table<'_>, known: &Clusters<'_>) -> Option<Vec<Route>> {
                 )
             });
         }
+        warn_of_surprises(&item, &route, index + 1);
         routes.push(route);
     }
     Some(routes)
+}
+
+/// What is allowed, and does something else than it seems to.
+fn warn_of_surprises(item: &Item<'_>, route: &Route, number: usize) {
+    let own = ["/grpc.health.v1.Health/", "grpc.health.v1.Health"];
+    let asks = match &route.path {
+        PathMatch::Exact(path) | PathMatch::Prefix(path) => path.starts_with(own[0]),
+        PathMatch::Service(service) => service == own[1],
+        PathMatch::Any => false,
+    };
+    if asks {
+        item.notes.warn(item.at, || {
+            format!(
+                "{} is never reached: the edge answers grpc.health.v1.Health itself; remove it",
+                route.name
+            )
+        });
+    }
+    let keeps = route.rate.is_some() || route.mirror.is_some();
+    if keeps && route.name == format!("route-{number}") {
+        item.notes.warn(item.at, || {
+            format!(
+                "{} keeps budgets or copies under its number, which changes when routes are added; give it a name",
+                route.name
+            )
+        });
+    }
 }
 
 fn warn_of_unused(table: &Table<'_>, known: &Clusters<'_>) {

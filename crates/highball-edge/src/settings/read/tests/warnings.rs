@@ -40,7 +40,7 @@ fn what_is_probably_not_meant_is_named_at_its_place() {
             "unix:s",
             &format!("[clusters.b]\ntarget = \"b\"\n[clusters.c]\ntarget = \"c\"\n{route}mirror = \"c\"\n"),
         ),
-        &["5:1: no route uses cluster b"],
+        &["5:1: no route uses cluster b", "9:1: route-1 keeps budgets or copies under its number"],
     );
     check(
         &rest("unix:s", &format!("policy = \"ring_hash\"\n{route}")),
@@ -55,6 +55,13 @@ fn what_is_probably_not_meant_is_named_at_its_place() {
     check(
         &rest("unix:s", &format!("{route}fault = {{ delay = \"1s\" }}\n")),
         &["7:9: this file injects faults"],
+    );
+    let rate = "rate = { per_second = 1 }\n";
+    check(&rest("unix:s", &format!("{route}{rate}")), &["5:1: route-1 keeps budgets"]);
+    check(&rest("unix:s", &format!("{route}name = \"a\"\n{rate}")), &[]);
+    check(
+        &rest("unix:s", &format!("{route}service = \"grpc.health.v1.Health\"\n")),
+        &["5:1: route-1 is never reached: the edge answers grpc.health.v1.Health itself"],
     );
 }
 
