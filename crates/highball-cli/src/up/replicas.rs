@@ -10,7 +10,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -57,6 +57,23 @@ pub(super) struct Place {
     folder: PathBuf,
     database: PathBuf,
     log: String,
+    /// Held, never read: two that share sockets would start each other's replicas again and again.
+    _lock: File,
+}
+
+/// Keeps this folder for one process; the kernel lets go of it however the process ends.
+fn lock(folder: &Path) -> Result<File, String> {
+    let path = folder.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|cause| format!("cannot open {}: {cause}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "another highball up uses {}; stop it, or choose another directory with --data",
+            folder.display()
+        )),
+        Err(TryLockError::Error(cause)) => Err(format!("cannot lock {}: {cause}", path.display())),
+    }
 }
 
 impl Place {
@@ -72,7 +89,8 @@ impl Place {
         // One that was there may have had another mode.
         let made = made.and_then(|()| fs::set_permissions(&folder, Permissions::from_mode(MODE)));
         made.map_err(|cause| format!("cannot make {}: {cause}", folder.display()))?;
-        let place = Self { database: data.join("orders.db"), folder, log: log.to_owned() };
+        let lock = lock(&folder)?;
+        let place = Self { database: data.join("orders.db"), folder, log: log.to_owned(), _lock: lock };
         let longest = place.socket(0, "admin.sock");
         if longest.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
             return Err(format!(

@@ -12,7 +12,7 @@ use orders::proto::ecommerce::v1::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::program::{Up, until};
+use crate::program::{Up, highball, until};
 use crate::{prints, sh};
 
 /// Calls of each kind, at least: kills go on until the last is made.
@@ -143,4 +143,19 @@ async fn replicas_do_not_outlive_who_started_them() {
         until("a replica ends", async || !sh(&format!("kill -0 {pid}")).await.status.success()).await;
     }
     assert!(!dir.path().join("replicas/1.sock").exists(), "it drained, and took its socket along");
+}
+
+#[tokio::test]
+async fn a_second_one_on_the_same_data_is_told_so_and_leaves_the_first_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let up = Up::start(dir.path()).await;
+    until("ready", async || up.page("/readyz").await.starts_with("HTTP/1.1 200")).await;
+    let any = "127.0.0.1:0";
+    let flags = ["up", "--listen", any, "--admin", any, "--data", dir.path().to_str().unwrap()];
+    let second = highball(&flags).output().await.unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(!second.status.success() && said.contains("another highball up uses"), "{said}");
+    assert_eq!(up.ready().await, 2);
+    let (said, _, code) = up.interrupted().await;
+    assert_eq!(code, Some(0), "{said:?}");
 }
