@@ -10,6 +10,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=../proto");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
 
+    let mut lines = protox::Compiler::new(["proto", "../proto"])?;
+    lines.include_imports(true).open_files(["lines.proto"])?;
+    fs::write(out.join("lines.bin"), lines.encode_file_descriptor_set())?;
+
     let shop = compile("proto", &["shop.proto"])?;
     let set = out.join("shop.bin");
     fs::write(&set, shop.encode_file_descriptor_set())?;

@@ -20,6 +20,7 @@ mod passing;
 mod recognise;
 mod reflection;
 mod resets;
+mod rest;
 mod trailers;
 mod workers;
 

@@ -11,6 +11,8 @@ use http::header::CONTENT_TYPE;
 pub enum Dialect {
     /// gRPC over HTTP/2: `application/grpc`, optionally followed by `+proto`, `+json` or another codec.
     Grpc,
+    /// Plain HTTP with JSON, by `google.api.http`; translated on the way.
+    Rest,
 }
 
 impl Dialect {
@@ -31,6 +33,7 @@ impl Dialect {
     pub fn name(self) -> &'static str {
         match self {
             Self::Grpc => "grpc",
+            Self::Rest => "rest",
         }
     }
 }

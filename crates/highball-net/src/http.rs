@@ -184,6 +184,8 @@ where
             () = leave.patience(settings, draining) => {}
         }
         phases.advance(Phase::Forced);
+        // Streams look at the phase whenever they are polled, and wait for nothing else to hear of it.
+        streams.wake_all();
         tokio::select! {
             end = &mut connection => ended(end, &control),
             () = tokio::time::sleep(LAST_WORDS) => End::Cut,

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use highball_core::BodyError;
+use highball_core::{Body, BodyError};
 use http::{Request, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming as FromHyper;
@@ -13,7 +13,7 @@ use hyper::body::Incoming as FromHyper;
 /// The body of a request.
 pub(crate) fn request(request: Request<FromHyper>) -> Request<Incoming> {
     let watched = request.version() == Version::HTTP_2;
-    request.map(|incoming| Incoming { incoming: Some(incoming), watched })
+    request.map(|incoming| Incoming { source: Source::Wire(incoming), watched })
 }
 
 /// The body of a request, as it comes in.
@@ -23,10 +23,26 @@ pub(crate) fn request(request: Request<FromHyper>) -> Request<Incoming> {
 /// it does not.
 #[derive(Debug)]
 pub struct Incoming {
-    /// `None` once it has ended.
-    incoming: Option<FromHyper>,
+    source: Source,
     /// Whether a reset must be told from an end: in HTTP/2.
     watched: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    Wire(FromHyper),
+    /// Translated on the way.
+    Made(Body),
+    /// It has ended.
+    Over,
+}
+
+impl Incoming {
+    /// A body that stands for one that came in, such as its translation.
+    #[must_use]
+    pub fn of(body: Body) -> Self {
+        Self { source: Source::Made(body), watched: false }
+    }
 }
 
 impl http_body::Body for Incoming {
@@ -37,24 +53,36 @@ impl http_body::Body for Incoming {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Self { incoming: slot, watched } = &mut *self;
-        let Some(incoming) = slot else { return Poll::Ready(None) };
+        let Self { source, watched } = &mut *self;
+        let incoming = match source {
+            Source::Wire(incoming) => incoming,
+            Source::Made(body) => return Pin::new(body).poll_frame(cx),
+            Source::Over => return Poll::Ready(None),
+        };
         let frame = match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
             Some(Ok(frame)) => return Poll::Ready(Some(Ok(frame))),
             Some(Err(error)) => Some(Err(BodyError::new(error))),
             None if !*watched || incoming.is_end_stream() => None,
             None => Some(Err(BodyError::new(Interrupted))),
         };
-        *slot = None;
+        *source = Source::Over;
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(FromHyper::is_end_stream)
+        match &self.source {
+            Source::Wire(incoming) => incoming.is_end_stream(),
+            Source::Made(body) => body.is_end_stream(),
+            Source::Over => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map(FromHyper::size_hint).unwrap_or_default()
+        match &self.source {
+            Source::Wire(incoming) => incoming.size_hint(),
+            Source::Made(body) => body.size_hint(),
+            Source::Over => SizeHint::default(),
+        }
     }
 }
 

@@ -27,6 +27,8 @@ struct Shared {
     closed: AtomicBool,
     /// How often everything was aborted: a task is over when that has grown since it was spawned.
     aborts: AtomicUsize,
+    /// How often everything was woken.
+    wakes: AtomicUsize,
     waiting: Mutex<Waiting>,
     /// Told each time the last task ended.
     idle: Notify,
@@ -84,9 +86,14 @@ impl Tasks {
     /// when.
     pub fn abort_all(&self) {
         self.0.aborts.fetch_add(1, Ordering::AcqRel);
-        // Not woken under the lock, which they may take. Whoever comes to it after this sees the abort.
-        let wakers: Vec<Waker> = self.0.lock().places.iter().flatten().cloned().collect();
-        wakers.into_iter().for_each(Waker::wake);
+        self.0.wake();
+    }
+
+    /// Has every task that waits look again: at something that changes once for all of them, and that none of them should
+    /// have to register for.
+    pub(crate) fn wake_all(&self) {
+        self.0.wakes.fetch_add(1, Ordering::AcqRel);
+        self.0.wake();
     }
 }
 
@@ -150,12 +157,19 @@ impl Shared {
             return;
         }
         self.running.fetch_add(1, Ordering::AcqRel);
-        let owned = Owned { task, entry: Entry { shared: self, aborts, place: None } };
+        let wakes = self.wakes.load(Ordering::Acquire);
+        let owned = Owned { task, entry: Entry { shared: self, aborts, wakes, place: None } };
         #[expect(clippy::disallowed_methods, reason = "this is the owner that the ban asks for")]
         match handle {
             Some(handle) => drop(handle.spawn(owned)),
             None => drop(tokio::spawn(owned)),
         }
+    }
+
+    /// Wakes all that wait. Not under the lock, which they may take. Whoever comes to it after this sees why.
+    fn wake(&self) {
+        let wakers: Vec<Waker> = self.lock().places.iter().flatten().cloned().collect();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -188,6 +202,7 @@ impl<F: Future<Output = ()> + Unpin> Future for Owned<F> {
 struct Entry {
     shared: Arc<Shared>,
     aborts: usize,
+    wakes: usize,
     place: Option<usize>,
 }
 
@@ -207,7 +222,12 @@ impl Entry {
             Some(free) => *free = Some(waker.clone()),
             None => waiting.places.push(Some(waker.clone())),
         }
+        drop(waiting);
         self.place = Some(place);
+        // It began to wait while all were woken, and was not found.
+        if self.shared.wakes.load(Ordering::Acquire) != self.wakes {
+            waker.wake_by_ref();
+        }
     }
 }
 
@@ -230,6 +250,28 @@ impl Drop for Entry {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[tokio::test]
+    async fn whoever_waits_looks_again_when_all_are_woken_also_when_it_only_begins_to() {
+        let tasks = Tasks::new();
+        let (over, looks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..2 {
+            let (over, looks) = (over.clone(), looks.clone());
+            tasks.spawn(std::future::poll_fn(move |_| {
+                looks.fetch_add(1, Ordering::SeqCst);
+                if over.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+            }));
+        }
+        // Woken before it ran: it has nothing to be woken by, and looks twice.
+        tasks.wake_all();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(looks.load(Ordering::SeqCst), 4);
+        over.store(true, Ordering::SeqCst);
+        tasks.wake_all();
+        tasks.finished().await;
+    }
 
     #[tokio::test]
     async fn dropping_the_owner_stops_the_work() {

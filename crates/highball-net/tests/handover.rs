@@ -2,7 +2,11 @@
 //!
 //! This file runs itself: the tests play the predecessor, and each starts one of the functions at the end as its successor.
 
-#![expect(clippy::disallowed_methods, reason = "std stands in for clients and for systemd")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "std stands in for clients and for systemd; helpers of tests outside `#[test]` functions"
+)]
 
 use std::future::{pending, poll_fn, ready};
 use std::io::{ErrorKind, Read as _};

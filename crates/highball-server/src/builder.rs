@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use highball_auth::Guard;
 use highball_core::{Body, BoxError};
+use highball_gateway::{Gateway, Schema, SchemaError};
 use highball_net::proxy_protocol::Proxies;
 use highball_net::{Drain, Handover, ListenAddr, ListenError, Listener, Os, Platform, ServerTls, Workers};
 use highball_telemetry::{Event, Telemetry};
@@ -54,6 +55,7 @@ pub struct Server {
     probes: Option<ListenAddr>,
     admin: Option<ListenAddr>,
     pages: Option<AdminPages>,
+    gateway: Option<highball_gateway::Settings>,
     platform: Arc<dyn Platform>,
     telemetry: Telemetry,
     health: Health,
@@ -105,6 +107,7 @@ impl Server {
             probes: None,
             admin: None,
             pages: None,
+            gateway: None,
             platform: Os::shared(),
             telemetry: Telemetry::new(),
             health: Health::new(),
@@ -204,6 +207,14 @@ impl Server {
         self
     }
 
+    /// Answers requests that are not gRPC as well, on the same addresses, over HTTP/2 and HTTP/1.1: plain HTTP with JSON, for
+    /// the methods whose descriptors have `google.api.http`. Off by default: such a request is then HTTP 415. Deadlines,
+    /// limits, rules and telemetry are those of the methods. What the descriptors ask for and cannot have is logged.
+    pub fn with_gateway(mut self, settings: highball_gateway::Settings) -> Self {
+        self.gateway = Some(settings);
+        self
+    }
+
     /// Serves these pages on the admin port as well.
     pub fn with_admin_pages(mut self, pages: AdminPages) -> Self {
         self.pages = Some(pages);
@@ -218,7 +229,10 @@ impl Server {
     /// # Cancel safety
     /// Dropping the future closes what was bound.
     pub async fn bind(mut self) -> Result<BoundServer, ServerError> {
-        let methods = self.checked()?;
+        let (methods, gateway) = self.checked()?;
+        for problem in gateway.iter().flat_map(|gateway| gateway.problems()) {
+            self.telemetry.report(&Event::GatewayRuleIgnored { problem: &problem });
+        }
         for service in methods.services() {
             self.health.set_serving(service, true);
         }
@@ -261,6 +275,7 @@ impl Server {
             health: self.health,
             telemetry: self.telemetry,
             pages: self.pages,
+            gateway,
             in_flight: Arc::<InFlight>::default(),
             draining: self.drain.listen(),
             platform: self.platform,
@@ -277,7 +292,7 @@ impl Server {
         self.checked().map(drop)
     }
 
-    fn checked(&self) -> Result<Methods, ServerError> {
+    fn checked(&self) -> Result<(Methods, Option<Arc<Gateway>>), ServerError> {
         self.settings.check()?;
         if self.listen.is_empty() {
             return Err(ServerError::NoListener);
@@ -289,7 +304,11 @@ impl Server {
         let sets: Vec<&[u8]> = self.descriptors.iter().map(Vec::as_slice).collect();
         let methods = Methods::new(&sets, &self.settings, &self.telemetry)?;
         SettingsError::unless_empty(method_limits::problems(&self.settings, methods.names()))?;
-        Ok(methods)
+        let gateway = match &self.gateway {
+            Some(settings) => Some(Arc::new(Gateway::new(Schema::new(&sets)?, settings.clone()))),
+            None => None,
+        };
+        Ok((methods, gateway))
     }
 
     async fn listener(&self, addr: &ListenAddr) -> Result<Box<dyn Listener>, ServerError> {
@@ -315,6 +334,8 @@ pub enum ServerError {
     Settings(SettingsError),
     /// The descriptors cannot be read.
     Descriptors(DescriptorError),
+    /// The descriptors are not complete enough to translate other dialects.
+    Gateway(SchemaError),
     /// An address cannot be listened on.
     Listen(ListenError),
     /// No address was given.
@@ -328,6 +349,7 @@ impl fmt::Display for ServerError {
         match self {
             Self::Settings(error) => error.fmt(f),
             Self::Descriptors(error) => error.fmt(f),
+            Self::Gateway(error) => write!(f, "gateway: {error}"),
             Self::Listen(error) => error.fmt(f),
             Self::NotReady(error) => error.fmt(f),
             Self::NoListener => f.write_str("the server listens nowhere; give it at least one address"),
@@ -340,6 +362,7 @@ impl std::error::Error for ServerError {
         match self {
             Self::Settings(error) => error.source(),
             Self::Descriptors(error) => error.source(),
+            Self::Gateway(error) => Some(error),
             Self::Listen(error) => error.source(),
             Self::NoListener | Self::NotReady(_) => None,
         }
@@ -355,6 +378,12 @@ impl From<SettingsError> for ServerError {
 impl From<NotReady> for ServerError {
     fn from(error: NotReady) -> Self {
         Self::NotReady(error)
+    }
+}
+
+impl From<SchemaError> for ServerError {
+    fn from(error: SchemaError) -> Self {
+        Self::Gateway(error)
     }
 }
 

@@ -3,6 +3,7 @@
 mod decompressed;
 mod encoding;
 
+use std::error::Error as _;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::OnceLock;
@@ -178,8 +179,11 @@ impl<B: Inner> http_body::Body for Limited<B> {
         let frame = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
-                // Whatever the service makes of it, nobody is there to hear: gRPC over HTTP/2, "Errors".
-                self.received().set_fault(Status::new(Code::Cancelled, "the caller went away"));
+                // Whatever the service makes of it, nobody is there to hear: gRPC over HTTP/2, "Errors". Unless it came in
+                // another dialect, whose translation says what is wrong with it.
+                let translated = error.source().and_then(|cause| cause.downcast_ref::<Status>()).cloned();
+                let gone = || Status::new(Code::Cancelled, "the caller went away");
+                self.received().set_fault(translated.unwrap_or_else(gone));
                 return Poll::Ready(Some(Err(error)));
             }
             None if self.walker.at_boundary() || self.received().over.load(Ordering::Acquire) => {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use highball_auth::Guard;
 use highball_core::deadline::parse_timeout;
 use highball_core::{Body, Code, Dialect, Method, MethodKind, Rpc, Status};
+use highball_gateway::Gateway;
 use highball_net::{Draining, Incoming, Platform};
 use highball_telemetry::{Event, Telemetry, TraceId};
 use http::header::ALLOW;
@@ -38,6 +39,8 @@ pub(crate) struct Host {
     pub(crate) health: Health,
     pub(crate) telemetry: Telemetry,
     pub(crate) pages: Option<AdminPages>,
+    /// Takes requests that are not gRPC.
+    pub(crate) gateway: Option<Arc<Gateway>>,
     pub(crate) in_flight: Arc<InFlight>,
     /// The phases of the whole server; an RPC hears those of its connection.
     pub(crate) draining: Draining,
@@ -196,7 +199,8 @@ struct Refusal {
 fn recognise(request: &Request<Incoming>) -> Result<(Dialect, Method), Refusal> {
     let refusal = |status, why| Refusal { status, why };
     // gRPC over HTTP/2, "Requests": another content type is 415, so that gRPC clients behind it see an HTTP error.
-    let dialect = Dialect::recognise(request.headers()).ok_or(refusal(
+    let translated = request.extensions().get::<Dialect>().copied();
+    let dialect = translated.or_else(|| Dialect::recognise(request.headers())).ok_or(refusal(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "this port speaks gRPC over HTTP/2: send content-type application/grpc",
     ))?;

@@ -6,7 +6,8 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
-use highball_core::{Body, Code, Status};
+use highball_core::{Body, Code, Dialect, Status};
+use highball_gateway::Gateway;
 use highball_net::caps::Caps;
 use highball_net::{Drain, Draining, Handover, Incoming, ListenAddr, Listener, Phase, Tasks, Workers};
 use http::Request;
@@ -196,10 +197,30 @@ fn rpc_acceptor(
         connections: connections.spawner(),
         workers,
         ends: ends.clone(),
-        service: move |session, draining, request| -> RpcFuture {
-            Box::pin(rpc::handle(handle.clone(), session, draining, request))
+        service: move |session, draining, request: Request<Incoming>| -> RpcFuture {
+            match &handle.gateway {
+                Some(gateway) if Dialect::recognise(request.headers()).is_none() => {
+                    Box::pin(translated(gateway.clone(), handle.clone(), session, draining, request))
+                }
+                _ => Box::pin(rpc::handle(handle.clone(), session, draining, request)),
+            }
         },
     }
+}
+
+/// The walk, between translations: what it sees is gRPC.
+async fn translated(
+    gateway: Arc<Gateway>,
+    host: Arc<Host>,
+    session: Arc<Session>,
+    draining: Draining,
+    request: Request<Incoming>,
+) -> http::Response<Body> {
+    let walk = move |mut request: Request<Body>| {
+        request.extensions_mut().insert(Dialect::Rest);
+        rpc::handle(host, session, draining, request.map(Incoming::of))
+    };
+    gateway.call(request.map(Body::of), walk).await
 }
 
 /// The walk, boxed once at the door.

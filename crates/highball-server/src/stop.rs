@@ -6,11 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use highball_core::{Code, Current, Deadline, Status};
 use highball_net::{Draining, Phase};
 use highball_telemetry::{Event, panics};
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::record::Record;
 
@@ -20,16 +19,13 @@ pub(crate) struct Stop {
     draining: Draining,
     /// Whom the service works for; `None` until it is known who calls.
     pub(crate) scope: Option<Current>,
-    /// Boxed, because most RPCs have none.
-    waiting: Option<Box<Waiting>>,
+    /// The service had to wait.
+    waited: bool,
+    /// Set up then.
+    deadline: Option<Pin<Box<Sleep>>>,
+    idle: Option<Idle>,
     /// The service answered, and nobody has looked at the clock since.
     answered: bool,
-}
-
-struct Waiting {
-    deadline: Option<Pin<Box<Sleep>>>,
-    forced: BoxFuture<'static, ()>,
-    idle: Option<Idle>,
 }
 
 /// Watches over the silence of a stream.
@@ -41,8 +37,8 @@ struct Idle {
 }
 
 impl Idle {
-    fn new(max: Duration, seen: (u64, u64)) -> Self {
-        Self { max, timer: Box::pin(tokio::time::sleep(max)), seen }
+    fn new(max: Duration, seen: (u64, u64), now: Instant) -> Self {
+        Self { max, timer: Box::pin(sleep_until(now + max)), seen }
     }
 
     /// Ready once nothing has gone either way for all of `max`. The timer is not moved with every message: it looks back
@@ -62,7 +58,7 @@ impl Idle {
 
 impl Stop {
     pub(crate) fn new(draining: Draining) -> Self {
-        Self { draining, scope: None, waiting: None, answered: false }
+        Self { draining, scope: None, waited: false, deadline: None, idle: None, answered: false }
     }
 
     /// Whether this is the first look since the service answered.
@@ -87,7 +83,7 @@ impl Stop {
     }
 
     /// Like [`now`](Self::now), and wakes the task when the answer may have changed. Called when the service's code has just
-    /// run and must wait.
+    /// run and must wait. Of a forced drain it hears from the connection, which wakes all of its streams then.
     pub(crate) fn poll(&mut self, record: &Record, cx: &mut Context<'_>) -> Poll<Status> {
         // Before the look, so that a fault found meanwhile by another task is not missed.
         record.received().wake(cx.waker());
@@ -98,24 +94,14 @@ impl Stop {
         if let Some(status) = self.at(record, now) {
             return Poll::Ready(status);
         }
-        let (deadline, draining) = (record.rpc().deadline, &self.draining);
-        let waiting = self.waiting.get_or_insert_with(|| {
-            let draining = draining.clone();
-            Box::new(Waiting {
-                deadline: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.at()))),
-                forced: Box::pin(async move { draining.reached(Phase::Forced).await }),
-                idle: None,
-            })
-        });
-        if waiting.forced.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(cut());
+        self.waited = true;
+        if let Some(deadline) = record.rpc().deadline {
+            let timer = self.deadline.get_or_insert_with(|| Box::pin(sleep_until(deadline.at())));
+            if timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(expired(&deadline));
+            }
         }
-        if let (Some(sleep), Some(deadline)) = (&mut waiting.deadline, deadline)
-            && sleep.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(expired(&deadline));
-        }
-        waiting.poll_idle(record, cx)
+        self.poll_idle(record, now, cx)
     }
 
     /// Runs `work` until it is done or must stop. A panic in it is INTERNAL, reported with its backtrace. The caller pins it,
@@ -130,7 +116,7 @@ impl Stop {
     ) -> Result<F::Output, Status> {
         let outcome = std::future::poll_fn(|cx| {
             // What had to wait is not woken when time is up: nobody waits for it.
-            if self.waiting.is_some()
+            if self.waited
                 && let Some(deadline) = record.rpc().deadline.filter(Deadline::has_passed)
             {
                 return Poll::Ready(Err(expired(&deadline)));
@@ -173,20 +159,18 @@ impl Stop {
             Status::new(Code::Internal, "internal error")
         })
     }
-}
 
-impl Waiting {
     /// Watches over the silence as it is allowed now; a handler may have changed its mind.
-    fn poll_idle(&mut self, record: &Record, cx: &mut Context<'_>) -> Poll<Status> {
+    fn poll_idle(&mut self, record: &Record, now: Instant, cx: &mut Context<'_>) -> Poll<Status> {
         let Some(max) = record.silence_max() else {
             self.idle = None;
             return Poll::Pending;
         };
         let (messages, _) = record.received().totals();
-        let now = (messages, record.sent.bytes());
+        let seen = (messages, record.sent.bytes());
         match &mut self.idle {
-            Some(idle) if idle.max == max => idle.poll(now, cx),
-            idle => idle.insert(Idle::new(max, now)).poll(now, cx),
+            Some(idle) if idle.max == max => idle.poll(seen, cx),
+            idle => idle.insert(Idle::new(max, seen, now)).poll(seen, cx),
         }
     }
 }

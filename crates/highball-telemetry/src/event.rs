@@ -181,6 +181,11 @@ pub enum Event<'a> {
         /// Where, with the real port.
         addr: &'a str,
     },
+    /// The descriptors ask for a way in that cannot be had; it is left out.
+    GatewayRuleIgnored {
+        /// What and why.
+        problem: &'a str,
+    },
     /// A process that is to replace this one is being started.
     SuccessorStarting,
     /// It took over; this process drains.
@@ -298,6 +303,7 @@ impl Telemetry {
             Event::HandlerMisbehaved { .. }
             | Event::SuccessorStarting
             | Event::Listening { .. }
+            | Event::GatewayRuleIgnored { .. }
             | Event::Draining { .. }
             | Event::Drained { .. } => {}
         }
@@ -356,6 +362,7 @@ fn log(event: &Event<'_>) {
         Event::Jwks(refresh) => refresh.log(),
         Event::AcceptFailed { listener, error } => warn!(listener, error, "accept failed"),
         Event::Listening { role, addr } => info!(role, addr, "listening"),
+        Event::GatewayRuleIgnored { problem } => warn!(problem, "the gateway leaves out an http rule"),
         Event::SuccessorStarting => info!("starting a successor"),
         Event::HandedOver { pid } => info!(pid, "handed over"),
         Event::HandoverFailed { reason, error } => error!(reason, error, "not handed over"),

@@ -234,6 +234,8 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The messages.
     pub messages: Vec<Bytes>,
+    /// What came and is no whole message: all of a body in another dialect.
+    pub rest: Bytes,
     /// The trailers; empty for a trailers-only response.
     pub trailers: HeaderMap,
     /// Whether the head ended the stream.
@@ -254,7 +256,9 @@ impl Reply {
                 Err(error) => break Some(error),
             }
         };
-        Self { http, headers: answer.headers, messages, trailers: answer.trailers, trailers_only, broken }
+        let rest = std::mem::take(&mut answer.buffer).freeze();
+        let Answer { headers, trailers, .. } = answer;
+        Self { http, headers, messages, rest, trailers, trailers_only, broken }
     }
 
     fn failed(error: hyper::Error) -> Self {
@@ -262,6 +266,7 @@ impl Reply {
             http: StatusCode::default(),
             headers: HeaderMap::new(),
             messages: Vec::new(),
+            rest: Bytes::new(),
             trailers: HeaderMap::new(),
             trailers_only: false,
             broken: Some(error),

@@ -24,6 +24,7 @@
 pub use highball_auth as auth;
 pub use highball_channel as channel;
 pub use highball_core as core;
+pub use highball_gateway as gateway;
 pub use highball_net as net;
 pub use highball_server as server;
 pub use highball_telemetry as telemetry;
