@@ -14,9 +14,9 @@
 //! [`Settings::lame_duck`] + [`Settings::drain_timeout`] + three seconds after the signal.
 //!
 //! Absent on purpose: it calls nobody (that is the channel), reads no argv, environment or settings file, and touches no
-//! socket itself (that is net). Transport security, authentication and rates have their place in the walk and are not here
-//! yet; [`BoundServer::open_boxes`] says so at every start. After the signal was handled once, the process's own handling
-//! of SIGTERM and SIGINT stays replaced: what runs after [`BoundServer::run_until_signal`] should be short.
+//! socket itself (that is net). What of the launch checklist is open, [`BoundServer::open_boxes`] says at every start. After the
+//! signal was handled once, the process's own handling of SIGTERM and SIGINT stays replaced: what runs after
+//! [`BoundServer::run_until_signal`] should be short.
 
 mod accept;
 mod admin;

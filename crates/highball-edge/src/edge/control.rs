@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use highball_channel::State;
-use highball_core::Body;
+use highball_core::{Body, Code, Status};
 use highball_net::{Platform, Tasks, Workers};
 use highball_server::Server;
 use highball_telemetry::{EdgeEvent, Telemetry};
@@ -70,7 +70,7 @@ impl Control {
                 async move {
                     Ok::<_, Infallible>(match worker {
                         Some(worker) => forward(worker, request).await,
-                        None => http::Response::new(Body::empty()),
+                        None => Status::new(Code::Internal, "the edge has no worker").into_response(),
                     })
                 }
             })
